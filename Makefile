@@ -1,0 +1,34 @@
+# Everything sets itself up: `make demo` and `make test` work on a fresh Debian or Ubuntu.
+RUN_NEEDS = openssh-server openssh-client rsync g++ make
+TEST_NEEDS = $(RUN_NEEDS) git procps redis-server redis-tools
+BENCH_NEEDS = $(RUN_NEEDS) pdsh
+
+.PHONY: demo test check format bench clean
+
+demo:
+	@scripts/prepare.sh $(RUN_NEEDS)
+	@scripts/demo.sh
+
+test:
+	@scripts/prepare.sh $(TEST_NEEDS)
+	@.venv/bin/python -m pytest -n 4 --dist worksteal $(TESTS)
+
+check:
+	@scripts/prepare.sh $(TEST_NEEDS)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/vermin -q --no-tips -t=3.8- --violations cloister/agent
+	.venv/bin/python -m pytest -n 4 --dist worksteal
+
+format:
+	@scripts/prepare.sh $(RUN_NEEDS)
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+bench:
+	@scripts/prepare.sh $(BENCH_NEEDS)
+	@.venv/bin/python benchmarks/fanout.py $(BENCH)
+
+clean:
+	rm -rf .venv .state results build .pytest_cache .mypy_cache .ruff_cache .hypothesis
