@@ -1,0 +1,79 @@
+"""The nodes that a configuration asks for, before anything exists: names, roles, what it fixes."""
+
+from __future__ import annotations
+
+from cloister.config.spec import ClusterSpec, ManualNodeSpec
+from cloister.plan.observed import Node
+
+# Nodes on this machine share its network: no two can listen on the same port of all addresses.
+_THIS_MACHINE = "this machine"
+
+
+def planned_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
+    """In launch order; the address is empty where the provider is going to choose it."""
+    if cluster.provider == "manual":
+        return _manual_nodes(cluster)
+    return _local_nodes(cluster)
+
+
+def _local_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
+    return tuple(
+        Node(
+            name=f"{role}{number}",
+            roles=(role, *_also(cluster, role)),
+            number=number,
+            address="",
+            private_address="",
+            port=cluster.local.port,
+            connect_timeout_s=cluster.ssh.connect_timeout,
+            port_space=_THIS_MACHINE,
+            work_folder=cluster.work_folder,
+        )
+        for role, spec in cluster.roles.items()
+        if spec.same_as is None
+        for number in range(1, spec.count + 1)
+    )
+
+
+def _manual_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
+    nodes: list[Node] = []
+    numbers: dict[str, int] = {}
+    for spec in cluster.nodes:
+        first = spec.roles[0]
+        numbers[first] = numbers.get(first, 0) + 1
+        nodes.append(_manual_node(cluster, spec, numbers[first]))
+    return tuple(nodes)
+
+
+def _manual_node(cluster: ClusterSpec, spec: ManualNodeSpec, number: int) -> Node:
+    also = [other for role in spec.roles for other in _also(cluster, role)]
+    return Node(
+        name=spec.name,
+        roles=tuple(dict.fromkeys([*spec.roles, *also])),
+        number=number,
+        address=spec.address,
+        private_address=spec.private_address or spec.address,
+        user=spec.user or cluster.ssh.user,
+        port=spec.port or cluster.ssh.port,
+        key=spec.key or cluster.ssh.key,
+        gateway=cluster.ssh.gateway,
+        host_key=spec.host_key or "",
+        connect_timeout_s=cluster.ssh.connect_timeout,
+        region=spec.region or "",
+        labels=dict(spec.labels),
+        port_space=spec.name,
+        work_folder=cluster.work_folder,
+    )
+
+
+def _also(cluster: ClusterSpec, role: str) -> list[str]:
+    """The roles that the nodes of this role carry as well, through any number of `same_as`."""
+    carried: list[str] = []
+    frontier = [role]
+    while frontier:
+        target = frontier.pop()
+        for name, spec in cluster.roles.items():
+            if spec.same_as == target and name != role and name not in carried:
+                carried.append(name)
+                frontier.append(name)
+    return carried

@@ -1,0 +1,80 @@
+"""What a cluster's folder says about it: `cluster.json`, written before anything is launched."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloister.durable import read_json, write_json
+from cloister.errors import ProviderError, UsageError
+
+if TYPE_CHECKING:
+    from cloister.config.spec import ClusterSpec
+
+_FILE = "cluster.json"
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterRecord:
+    """`uid` is the mark of the cluster's processes; `spec` is the configuration as data; Unix seconds."""
+
+    uid: str
+    name: str
+    provider: str
+    spec: dict[str, Any]
+    created: float
+
+
+def cluster_folder(clusters: Path, name: str) -> Path:
+    """The folder of that cluster; UsageError for what cannot be a cluster's name (it becomes a path)."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not a name of a cluster", hint="lower-case letters, digits and dashes"
+        )
+    return clusters / name
+
+
+def read_record(folder: Path) -> ClusterRecord | None:
+    """None when there is no record, or none that can be read."""
+    data = read_json(folder / _FILE)
+    try:
+        return ClusterRecord(**data)
+    except TypeError:
+        return None
+
+
+def claimed(clusters: Path, spec: ClusterSpec) -> ClusterRecord:
+    """The cluster's record with the present configuration, made if there is none.
+
+    The first thing that a launch writes: from here on `destroy` knows what carries which mark.
+    """
+    folder = cluster_folder(clusters, spec.name)
+    before = read_record(folder)
+    record = ClusterRecord(
+        # A cluster's name has no dot, so the mark tells the name.
+        uid=before.uid if before else f"{spec.name}.{secrets.token_hex(4)}",
+        name=spec.name,
+        provider=spec.provider,
+        spec=spec.model_dump(mode="json", exclude_unset=True),
+        created=before.created if before else time.time(),
+    )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if record != before:
+            write_json(folder / _FILE, dataclasses.asdict(record), mode=0o600, durably=True)
+    except OSError as error:
+        raise ProviderError(
+            f"recording cluster {spec.name} in {folder}: {error.strerror}",
+            hint="CLOISTER_STATE names another folder for what cloister keeps",
+        ) from error
+    return record
+
+
+def forget(folder: Path) -> None:
+    """Remove the record; the last step of a destroy, after which the cluster does not exist."""
+    (folder / _FILE).unlink(missing_ok=True)
