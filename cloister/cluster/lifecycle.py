@@ -1,0 +1,262 @@
+"""A cluster's life: launch, open, list, destroy; always observe → plan → apply → observe again."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloister.cluster.cluster import Cluster
+from cloister.cluster.host_keys import key_known_to_user, pin, pinned
+from cloister.cluster.lock import holding
+from cloister.cluster.ssh_files import write_ssh_files
+from cloister.cluster.state import clusters_folder
+from cloister.durable import write_json
+from cloister.errors import CloisterError, PartlyDone, ProviderError, UsageError
+from cloister.plan.observed import Node, Observed, ObservedNode
+from cloister.providers.nodes import node_to_json
+from cloister.providers.provider import Provider, Report, provider_for
+from cloister.providers.record import cluster_folder, read_record
+
+if TYPE_CHECKING:
+    from cloister.config.spec import ClusterSpec
+
+Say = Callable[[str], None]
+
+_WAIT_S = 10.0
+_DESTROY_ROUNDS_MAX = 3
+_SETTLE_S = 15.0
+_PAUSE_S = 0.02
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What a destroy found, removed and left; `left` is empty, or `destroy` would have failed."""
+
+    name: str
+    provider: str
+    found: tuple[str, ...]
+    removed: tuple[str, ...]
+    left: tuple[str, ...]
+    took_s: float
+
+    def describe(self) -> str:
+        """For a person."""
+        if not self.found:
+            return f"{self.name}: nothing found, nothing left"
+        verb = "forgot" if self.provider == "manual" else "removed"
+        what = f"{len(self.found)} found, {len(self.removed)} {verb}, {len(self.left) or 'nothing'} left"
+        return "\n".join([f"{self.name}: {what}", *(f"  {verb} {name}" for name in self.removed)])
+
+
+def observe(name: str, *, state: Path, provider: str | None = None) -> Observed:
+    """What exists of the cluster; `provider` says of which kind it would be if nothing does."""
+    kind = _kind(name, state) or provider or "local"
+    return provider_for(kind, clusters_folder(state)).observe(name)
+
+
+def launch(
+    spec: ClusterSpec,
+    *,
+    state: Path,
+    wait_s: float = _WAIT_S,
+    report: Report = lambda event: None,
+    say: Say = lambda text: None,
+) -> Cluster:
+    """Make what exists equal to the specification; whatever was left by a crash is continued.
+
+    Busy when another command works on the cluster for longer than `wait_s`.
+    """
+    from cloister.plan.launching import launch_plan
+
+    with holding(spec.name, "cloister launch", state=state, wait_s=wait_s, say=say):
+        _expect_same_provider(spec, state)
+        provider = provider_for(spec.provider, clusters_folder(state), spec)
+        plan = launch_plan(spec, _settled(provider, spec.name))
+        if not plan.actions:
+            raise UsageError(
+                f"cluster {spec.name}: the configuration asks for no nodes",
+                hint="give cluster.roles a count, or cluster.nodes a list",
+            )
+        provider.apply(plan, report)
+        observed = provider.observe(spec.name)
+        cluster = _cluster(observed, state)
+        if cluster.provider == "manual":
+            cluster = _with_keys_of_user(cluster)
+        _save(cluster)
+        _expect_all(observed)
+        return cluster
+
+
+def destroy(
+    name: str | None,
+    *,
+    state: Path,
+    wait_s: float = _WAIT_S,
+    report: Report = lambda event: None,
+    say: Say = lambda text: None,
+) -> Receipt:
+    """Remove all of the cluster, as it is found; needs no configuration. Again and again, if need be.
+
+    ProviderError if anything is left.
+    """
+    from cloister.plan.launching import destroy_plan
+
+    name = _chosen(name, state)
+    began = time.monotonic()
+    with holding(name, "cloister destroy", state=state, wait_s=wait_s, say=say):
+        provider = provider_for(_kind(name, state) or "local", clusters_folder(state))
+        observed = first = provider.observe(name)
+        for _ in range(_DESTROY_ROUNDS_MAX):
+            if not observed.exists:
+                break
+            provider.apply(destroy_plan(observed), report)
+            observed = provider.observe(name)
+    left = _things(observed)
+    if observed.exists:
+        raise ProviderError(
+            f"destroying cluster {name}: still there: {', '.join(left) or 'its record'}",
+            hint="run destroy again; it removes what it finds",
+        )
+    found = _things(first)
+    return Receipt(
+        name=name,
+        provider=first.provider,
+        found=found,
+        removed=tuple(thing for thing in found if thing not in left),
+        left=left,
+        took_s=time.monotonic() - began,
+    )
+
+
+def clusters(state: Path) -> list[Observed]:
+    """Every cluster of which anything exists, by name."""
+    observed = (observe(name, state=state) for name in cluster_names(state))
+    return [entry for entry in observed if entry.exists]
+
+
+def cluster_names(state: Path) -> list[str]:
+    """Folders, and clusters whose folder somebody removed while their processes run on."""
+    from cloister.providers.local.processes import all_processes, clusters_with_wardens
+
+    folder = clusters_folder(state)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return sorted(names | clusters_with_wardens(folder, all_processes()))
+
+
+def open_cluster(name: str | None, *, state: Path, allow_dead: bool = False) -> Cluster:
+    """The existing cluster of that name, or the only one; creates nothing.
+
+    Dead nodes are an error that lists them, unless they are allowed: then they are in `dead`.
+    """
+    name = _chosen(name, state)
+    observed = observe(name, state=state)
+    if not observed.nodes:
+        raise CloisterError(f"there is no cluster {name}", hint="`cloister launch` makes one")
+    cluster = _cluster(observed, state)
+    if cluster.dead and not allow_dead:
+        _expect_all(observed)
+    return cluster
+
+
+def _chosen(name: str | None, state: Path) -> str:
+    if name is not None:
+        cluster_folder(clusters_folder(state), name)
+        return name
+    names = cluster_names(state)
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise CloisterError("there is no cluster", hint="`cloister launch` makes one")
+    raise UsageError(
+        f"there are several clusters: {', '.join(names)}", hint="say which one with -l NAME"
+    )
+
+
+def _kind(name: str, state: Path) -> str | None:
+    record = read_record(cluster_folder(clusters_folder(state), name))
+    return record.provider if record else None
+
+
+def _expect_same_provider(spec: ClusterSpec, state: Path) -> None:
+    kind = _kind(spec.name, state)
+    if kind is not None and kind != spec.provider:
+        raise UsageError(
+            f"cluster {spec.name} exists with provider {kind}; the configuration says {spec.provider}",
+            hint="destroy it first, or give this one another name",
+        )
+
+
+def _settled(provider: Provider, name: str) -> Observed:
+    """After a launch that was killed, nodes may still be starting: each will run or be dead soon."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        observed = provider.observe(name)
+        starting = any(entry.state == "starting" for entry in observed.nodes)
+        if not starting or time.monotonic() > deadline:
+            return observed
+        time.sleep(_PAUSE_S)
+
+
+def _cluster(observed: Observed, state: Path) -> Cluster:
+    folder = cluster_folder(clusters_folder(state), observed.name)
+    return Cluster(
+        name=observed.name,
+        uid=observed.uid,
+        provider=observed.provider,
+        folder=folder,
+        nodes=tuple(
+            _with_pin(folder, entry.node) for entry in observed.nodes if entry.state != "dead"
+        ),
+        dead=tuple(entry for entry in observed.nodes if entry.state == "dead"),
+    )
+
+
+def _with_pin(folder: Path, node: Node) -> Node:
+    return dataclasses.replace(node, host_key=pinned(folder, node))
+
+
+def _with_keys_of_user(cluster: Cluster) -> Cluster:
+    """Hosts that the user has met before are not met for the first time by cloister."""
+    nodes = []
+    for node in cluster.nodes:
+        key = node.host_key or key_known_to_user(node)
+        if key and not node.host_key:
+            pin(cluster.folder, node, key)
+        nodes.append(dataclasses.replace(node, host_key=key))
+    return dataclasses.replace(cluster, nodes=tuple(nodes))
+
+
+def _save(cluster: Cluster) -> None:
+    """For other programs; cloister itself observes anew each time."""
+    try:
+        write_json(cluster.folder / "nodes.json", [node_to_json(node) for node in cluster.nodes])
+        write_ssh_files(cluster)
+    except OSError as error:
+        raise CloisterError(f"writing the files of cluster {cluster.name}: {error}") from error
+
+
+def _expect_all(observed: Observed) -> None:
+    dead = [entry for entry in observed.nodes if entry.state != "running"]
+    if not dead:
+        return
+    hint = "`cloister launch` replaces dead nodes"
+    if observed.provider == "manual":
+        hint = "start these machines, or take them out of cluster.nodes"
+    raise PartlyDone(
+        f"cluster {observed.name}: {len(dead)} of {len(observed.nodes)} nodes are not running:\n"
+        + "\n".join(f"    {_why(entry)}" for entry in dead),
+        hint=hint,
+    )
+
+
+def _why(entry: ObservedNode) -> str:
+    return f"{entry.node.name}: {entry.state}" + (f", {entry.detail}" if entry.detail else "")
+
+
+def _things(observed: Observed) -> tuple[str, ...]:
+    nodes = tuple(f"node {entry.node.name}" for entry in observed.nodes)
+    record = (f"cluster {observed.name} ({observed.uid})",) if observed.uid else ()
+    return nodes + observed.leftovers + record
