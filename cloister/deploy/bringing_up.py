@@ -1,0 +1,90 @@
+"""From a specification to a cluster whose nodes answer and know each other's names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cloister.cluster import Cluster
+from cloister.cluster.host_keys import pin
+from cloister.cluster.inventory import write_inventory
+from cloister.cluster.lifecycle import launch
+from cloister.config.spec import ClusterSpec
+from cloister.errors import CloisterError, HostKeyChanged, NodeError, NoPython
+from cloister.plan.observed import Node
+from cloister.providers.provider import Report
+from cloister.transport.fanout import fan_out
+from cloister.transport.links import Links
+from cloister.transport.transfer import put
+
+READY_WITHIN_S = 120.0
+_PAUSE_S = 0.5
+# Below each node's work folder.
+NAMES = "servers"
+
+Say = Callable[[str], None]
+
+
+def bring_up(
+    spec: ClusterSpec, *, state: Path, servers: Path, wait_s: float, report: Report, say: Say
+) -> Cluster:
+    """Launch, wait until every node's agent answers, write the names here and on the nodes.
+
+    Calling it again continues: what is there and right is left as it is.
+    """
+    cluster = launch(spec, state=state, wait_s=wait_s, report=report, say=say)
+
+    def pin_key(node: Node, key: str) -> None:
+        pin(cluster.folder, node, key)
+        say(f"{node.name}: host key pinned on first contact: {key.split()[0]} …{key[-16:]}")
+
+    with Links(marks=cluster.marks, pin=pin_key) as links:
+        await_nodes(links, cluster.nodes)
+        _copy(links, cluster, servers)
+    return cluster
+
+
+def await_nodes(links: Links, nodes: Sequence[Node], within_s: float = READY_WITHIN_S) -> None:
+    """Until every node runs our agent; the error of those that do not in time, or never will."""
+    ends_at = time.monotonic() + within_s
+
+    def open_when_ready(node: Node) -> None:
+        while True:
+            try:
+                links.channel(node)
+                return
+            except (HostKeyChanged, NoPython):
+                raise
+            except NodeError:
+                if time.monotonic() + _PAUSE_S > ends_at:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    fan_out(nodes, open_when_ready, at_once=links.at_once).raise_first()
+
+
+def copy_names(cluster: Cluster, *, servers: Path, say: Say) -> list[str]:
+    """Write the files with the nodes' names here and on every node; the files' names."""
+    with Links(marks=cluster.marks) as links:
+        await_nodes(links, cluster.nodes)
+        return _copy(links, cluster, servers)
+
+
+def _copy(links: Links, cluster: Cluster, servers: Path) -> list[str]:
+    """The hash of each file is taken on the node after it was written there, and compared."""
+    files = write_inventory(cluster, servers)
+
+    def copy(node: Node) -> None:
+        channel = links.channel(node)
+        for path in files:
+            put(channel, path, f"{NAMES}/{path.name}")
+
+    result = fan_out(cluster.nodes, copy, at_once=links.at_once)
+    if result.errors:
+        raise CloisterError(
+            "the names are not on every node:\n"
+            + "\n".join(f"    {error}" for error in result.errors.values()),
+            hint="`cloister copy-dns` tries again",
+        )
+    return [path.name for path in files]
