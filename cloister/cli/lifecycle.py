@@ -1,0 +1,120 @@
+"""`launch`, `ls` and `destroy`: the cluster's life."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cloister.cli.context import Context
+from cloister.cli.options import config_options, json_option, wait_option, with_context
+from cloister.cli.output import say, seconds_text, show, show_json
+from cloister.errors import PartlyDone
+
+if TYPE_CHECKING:
+    from cloister.providers.provider import NodeEvent
+
+SERVERS = Path("servers")
+
+servers_option = click.option(
+    "--servers",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=SERVERS,
+    show_default=True,
+    help="Where the files with the nodes' names go.",
+)
+
+
+@click.command(epilog="Example: cloister launch -c configs/clusters/local-4.yaml")
+@config_options
+@click.option("--dry-run", is_flag=True, help="As `cloister plan`.")
+@servers_option
+@wait_option
+@json_option
+@with_context
+def launch(context: Context, dry_run: bool, servers: Path) -> None:
+    """Launch the cluster, or continue or repair it; then it is as configured.
+
+    Launching twice is launching once. Writes servers/*.txt and copies them to the nodes.
+    """
+    import time
+
+    from cloister.cli.describing import plan
+    from cloister.deploy.bringing_up import bring_up
+
+    if dry_run:
+        click.get_current_context().invoke(
+            plan,
+            config=context.config,
+            label=context.label,
+            nworkers=context.nworkers,
+            json=context.json,
+        )
+        return
+    spec = context.cluster_spec()
+    began = time.monotonic()
+    cluster = bring_up(
+        spec, state=context.state, servers=servers, wait_s=context.wait_s, report=_tell, say=say
+    )
+    if context.json:
+        show_json({"cluster": cluster.name, "provider": cluster.provider, "nodes": cluster.nodes})
+        return
+    took = seconds_text(time.monotonic() - began)
+    show(f"{cluster.name}: {len(cluster.nodes)} nodes ready in {took}; names in {servers}/")
+
+
+def _tell(event: NodeEvent) -> None:
+    if event.kind in ("failed", "removed") or event.detail:
+        say(f"{event.node}: {event.kind}{' ' + event.detail if event.detail else ''}")
+
+
+@click.command(epilog="Example: cloister ls --json")
+@config_options
+@json_option
+@with_context
+def ls(context: Context) -> None:
+    """List the clusters of this user and their nodes."""
+    from cloister.cluster.lifecycle import clusters
+
+    found = [entry for entry in clusters(context.state) if context.label in (None, entry.name)]
+    if context.json:
+        show_json(found)
+        return
+    if not found:
+        show("no clusters")
+    for entry in found:
+        running = sum(1 for node in entry.nodes if node.state == "running")
+        show(f"{entry.name} ({entry.provider}): {running} of {len(entry.nodes)} nodes running")
+        for observed in entry.nodes:
+            node = observed.node
+            where = f"{node.address}:{node.port}" if node.port else node.address
+            detail = f"  {observed.detail}" if observed.detail else ""
+            show(
+                f"  {node.name:<16} {observed.state:<9} {where:<22} {','.join(node.roles)}{detail}"
+            )
+        for leftover in entry.leftovers:
+            show(f"  left over: {leftover}")
+
+
+@click.command(epilog="Example: cloister destroy -c configs/clusters/local-4.yaml")
+@config_options
+@servers_option
+@wait_option
+@json_option
+@with_context
+def destroy(context: Context, servers: Path) -> None:
+    """End every process of the cluster and remove all that belongs to it; prints a receipt."""
+    from cloister.cluster.inventory import remove_inventory
+    from cloister.cluster.lifecycle import destroy as destroy_cluster
+
+    receipt = destroy_cluster(
+        context.cluster_name(), state=context.state, wait_s=context.wait_s, report=_tell, say=say
+    )
+    remove_inventory(receipt.name, servers)
+    if context.json:
+        show_json(receipt)
+    else:
+        show(receipt.describe())
+    if receipt.left:
+        raise PartlyDone(f"{receipt.name}: {len(receipt.left)} things are left")

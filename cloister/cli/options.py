@@ -1,0 +1,70 @@
+"""Options that many commands share, and how they reach a command."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cloister.cli.context import Context
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_options(function: F) -> F:
+    """-c, -l and -n, as the original cloister had them."""
+    for option in (
+        click.option(
+            "-n",
+            "--nworkers",
+            type=click.IntRange(min=0),
+            help="Number of nodes of the role `workers`, in place of the configuration's.",
+        ),
+        click.option(
+            "-l",
+            "--label",
+            metavar="NAME",
+            help="Name of the cluster, in place of the configuration's.",
+        ),
+        click.option(
+            "-c",
+            "--config",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Configuration (YAML, JSON or TOML); may be repeated. Default: cloister.yaml here.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def json_option(function: F) -> F:
+    return click.option("--json", "json", is_flag=True, help="Print the result as JSON.")(function)
+
+
+def wait_option(function: F) -> F:
+    return click.option(
+        "--wait",
+        "wait_s",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        help="How long to wait while another command works on the cluster (default: 10).",
+    )(function)
+
+
+def with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command its Context, made of the group's options and its own."""
+
+    @click.pass_context
+    @functools.wraps(function)
+    def command(ctx: click.Context, /, **options: Any) -> Any:
+        names = {"config", "label", "nworkers", "json", "wait_s"}
+        shared = {key: options.pop(key) for key in list(options) if key in names}
+        base = ctx.obj if isinstance(ctx.obj, Context) else Context()
+        return function(base.updated(**shared), **options)
+
+    return command
