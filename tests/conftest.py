@@ -1,0 +1,46 @@
+"""Real local clusters for every test: in state folders of their own, and destroyed whatever happens."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloister.cluster import Cluster
+
+LocalCluster = Callable[..., Cluster]
+
+# A shell starts background jobs with SIGINT ignored, and what these tests start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """`local_cluster(3)` launches three nodes workers1 … workers3; `local_cluster(manager=1, workers=2)`
+    those roles. Every call makes a new cluster; all are destroyed at the end of the session.
+
+    The state folder is `cluster.folder.parent.parent`.
+    """
+    # Here, so that tests of pure code do not pay for these imports.
+    from cloister.cluster.lifecycle import destroy, launch
+    from cloister.config.spec import ClusterSpec
+
+    launched: list[tuple[str, Path]] = []
+
+    def launch_cluster(count: int | None = None, **roles: int) -> Cluster:
+        name = f"test-{secrets.token_hex(4)}"
+        state = tmp_path_factory.mktemp("state")
+        launched.append((name, state))
+        counts = roles if count is None else {"workers": count, **roles}
+        spec = ClusterSpec.model_validate({"name": name, "roles": counts})
+        return launch(spec, state=state)
+
+    try:
+        yield launch_cluster
+    finally:
+        for name, state in launched:
+            destroy(name, state=state)
