@@ -37,6 +37,9 @@ OUTCOME = _struct.Struct(">iiIddddQ")
 TIMED_OUT = 1
 
 READ_BYTES = 1 << 16
+# What sshd has for us comes through a socket that holds about so much.
+ARRIVED_BYTES = 1 << 18
+DATA = ord("d")
 # A pipe holds at most a megabyte of what an ended process wrote; a descendant may go on writing.
 PIPE_READS_MAX = 1 + (1 << 20) // READ_BYTES
 # When this much waits for the connection, processes are no longer read: they block, as in a pipe.
@@ -83,7 +86,10 @@ class Process:
 class Agent:
     def __init__(self):
         self.poll = select.poll()
-        self.incoming = bytearray()
+        self.arrived = bytearray(ARRIVED_BYTES)
+        self.incoming = bytearray()  # of a frame that has not arrived whole
+        self.wanted = HEADER.size  # bytes of it until we know more
+        self.data_left, self.data_for = 0, 0  # of the data frame that is arriving
         self.outgoing = bytearray()
         self.processes = {}  # id -> Process, until the client forgets it
         self.by_pid = {}
@@ -234,28 +240,44 @@ class Agent:
 
     def receive(self):
         try:
-            chunk = os.read(0, 1 << 20)
+            count = os.readv(0, [self.arrived])
         except BlockingIOError:
             return
         except OSError:
-            chunk = b""
-        if not chunk:
+            count = 0
+        if not count:
             self.closing = True
             return
         self.heard = time.monotonic()
-        self.incoming += chunk
-        position, available = 0, len(self.incoming)
-        while available - position >= 9:
-            length, kind, identity = HEADER.unpack_from(self.incoming, position)
+        self.take(memoryview(self.arrived)[:count])
+
+    def take(self, view):
+        """Handle the frames in these bytes; data is passed on as it comes, all else when it is whole."""
+        while view and not self.closing:
+            if self.data_left:
+                piece = view[: self.data_left]
+                self.data_left -= len(piece)
+                self.handle("d", self.data_for, piece)
+                view = view[len(piece) :]
+                continue
+            missing = self.wanted - len(self.incoming)
+            self.incoming += view[:missing]
+            view = view[missing:]
+            if len(self.incoming) < self.wanted:
+                return
+            length, kind, identity = HEADER.unpack_from(self.incoming)
             if length > FRAME_BYTES_MAX:
                 self.closing = True
-                return
-            if available - position - 9 < length:
-                break
-            payload = bytes(memoryview(self.incoming)[position + 9 : position + 9 + length])
-            position += 9 + length
-            self.handle(chr(kind), identity, payload)
-        del self.incoming[:position]
+            elif kind == DATA:
+                self.data_left, self.data_for = length, identity
+                self.incoming.clear()
+            elif len(self.incoming) < HEADER.size + length:
+                self.wanted = HEADER.size + length
+            else:
+                payload = bytes(self.incoming[HEADER.size :])
+                self.incoming.clear()
+                self.wanted = HEADER.size
+                self.handle(chr(kind), identity, payload)
 
     def handle(self, kind, identity, payload):
         try:

@@ -1,15 +1,14 @@
 """Files of the node: put, get, hash, tail, remove, and the receiving side of a synchronisation."""
 
 import errno
-import glob
 import hashlib
 import marshal
 import os
-import shutil
 import stat
 import struct
 
 # core is the agent's core module, put here by Agent.load.
+# glob and shutil take longer to import than most operations take: they come when they are needed.
 
 CHUNK = 1 << 18
 INFLATED_BYTES = 1 << 20
@@ -88,6 +87,8 @@ def get(agent, identity, path):
 
 def find(agent, identity, root, patterns):
     """Regular files below `root` that match, with size, SHA-256, mode and time; never outside `root`."""
+    import glob
+
     base = os.path.realpath(os.path.expanduser(root))
     found = {}
     for pattern in patterns:
@@ -144,6 +145,8 @@ def remove(agent, identity, path):
     if os.path.realpath(path) in ("/", os.path.realpath(agent.home)):
         raise core.Failure("os", "will not remove %s" % path, errno.EPERM)
     if os.path.isdir(path) and not os.path.islink(path):
+        import shutil
+
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.unlink(path)
@@ -360,6 +363,8 @@ def _parents(path):
 
 def _clear_tree(path):
     """Remove a folder with all that is in it, also where its owner has taken the rights away."""
+    import shutil
+
     if os.geteuid():
         os.chmod(path, 0o700)
         for top, names, _ in os.walk(path):

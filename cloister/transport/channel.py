@@ -21,7 +21,7 @@ from cloister.errors import (
     Refused,
 )
 from cloister.plan.observed import Node
-from cloister.transport import bundle
+from cloister.transport import backlog, bundle
 from cloister.transport.process import Process, Sink
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Channel:
             transport = self._connection.transport
             self._ssh = transport.open_session(timeout=START_WITHIN_S)
             self._ssh.exec_command(self.start_command())
+            backlog.limit(self._ssh)
             with contextlib.suppress(OSError):
                 # Ended already? Then `receive` finds out why.
                 self._ssh.sendall(bundle.first_message())

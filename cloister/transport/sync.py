@@ -29,6 +29,9 @@ _RECORD = struct.Struct(">IQ")
 _CHUNK = 1 << 18
 # Archives up to this size are kept in memory and shared by the nodes; larger ones are made anew for each.
 SHARED_BYTES_MAX = 128 << 20
+# Any number of nodes compare at once. Of those that receive, 16 keep a network busy; sending to 100 took
+# a quarter longer, and a third more of the client's CPU.
+SENDING_AT_ONCE = 16
 # Below this gain, compressing costs both sides more than the network saves.
 _WORTHWHILE = 0.75
 _SAMPLE_BYTES = 1 << 18
@@ -102,7 +105,7 @@ def _sync_node(
     going, finished = channel.begin_numbered(
         "sync_go", sync=identity, touch=touch, delete=removable, compressed=archive.compressed
     )
-    with giving_up(channel, going):
+    with giving_up(channel, going), archives.sending:
         for frame in archive.frames(going):
             channel.send_frames(frame)
     channel.send("z", going)
@@ -165,6 +168,7 @@ class _Archives:
     def __init__(self, source: Manifest) -> None:
         self._source = source
         self._made: dict[tuple[int, ...], Archive] = {}
+        self.sending = threading.BoundedSemaphore(SENDING_AT_ONCE)
         self._lock = threading.Lock()
 
     def of(self, need: tuple[int, ...]) -> Archive:
