@@ -100,7 +100,7 @@ class Progress:
     def _times(self) -> str:
         elapsed = time.monotonic() - self._began
         text = f"elapsed {seconds_text(elapsed)}"
-        if self._done:
+        if 0 < self._done < self._total:
             text += (
                 f", about {seconds_text(elapsed / self._done * (self._total - self._done))} left"
             )

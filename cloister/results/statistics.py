@@ -185,13 +185,15 @@ def estimate(values: Sequence[float], *, confidence: float, seed: int) -> Estima
         return float(numpy.ldexp(value, exponent))
 
     low, high = _interval(scaled, confidence, seed) if len(values) > 1 else (None, None)
+    # Sums of equal values round, and a deviation of 3e-14 would be printed as one.
+    equal = scaled[0] == scaled[-1]
     return Estimate(
         n=len(values),
-        mean=unscaled(scaled.mean()),
+        mean=unscaled(scaled[0] if equal else scaled.mean()),
         median=unscaled(numpy.median(scaled)),
         min=min(values),
         max=max(values),
-        std=unscaled(scaled.std(ddof=1)) if len(values) > 1 else None,
+        std=unscaled(0.0 if equal else scaled.std(ddof=1)) if len(values) > 1 else None,
         low=None if low is None else unscaled(low),
         high=None if high is None else unscaled(high),
     )

@@ -80,6 +80,12 @@ def test_the_largest_and_smallest_floats_do_not_overflow() -> None:
     assert _estimate(0.0, 0.0).std == 0.0
 
 
+@pytest.mark.parametrize("value", [0.1, 123.456, 1 / 3])
+def test_equal_values_deviate_by_nothing(value: float) -> None:
+    estimate = _estimate(*[value] * 7)
+    assert (estimate.mean, estimate.median, estimate.std) == (value, value, 0.0)
+
+
 def test_the_order_of_records_changes_nothing() -> None:
     records = _records(1, [1.0, 2.5, 3.0]) + _records(2, [7.0, 8.0, 10.0])
     expected = summary(records, SPEC)
