@@ -14,6 +14,7 @@ from cloister.config.spec import ClusterSpec, ExperimentSpec, FigureSpec, Result
 from cloister.config.validating import found, nearest_hint
 
 _LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
+_KINDS = {"local": "a local cluster", "ec2": "an EC2 cluster"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,8 @@ def _of_cluster(cluster: ClusterSpec) -> Iterator[_Finding]:
             yield from _of_local(cluster)
         case "manual":
             yield from _of_manual(cluster)
+        case "ec2":
+            yield from _of_ec2(cluster)
 
 
 def role_names(cluster: ClusterSpec) -> list[str]:
@@ -138,20 +141,43 @@ def _of_work_folder(cluster: ClusterSpec) -> Iterator[_Finding]:
 
 
 def _of_local(cluster: ClusterSpec) -> Iterator[_Finding]:
+    yield from _of_made_nodes(cluster)
+    yield from _of_network(cluster.local.network, sum(_counts(cluster).values()))
+
+
+def _of_ec2(cluster: ClusterSpec) -> Iterator[_Finding]:
+    yield from _of_made_nodes(cluster)
+    for name in _counts(cluster):
+        for field, example in (("machine", "c7i.large"), ("image", "ubuntu-24.04")):
+            given = (getattr(cluster.roles[name], field), getattr(cluster.ec2, field))
+            if given == (None, None):
+                yield _Finding(
+                    key=("cluster", "roles", name),
+                    message=f"neither the role nor cluster.ec2 says which {field} its nodes have",
+                    hint=f"for example cluster.ec2.{field}: {example}",
+                )
+
+
+def _counts(cluster: ClusterSpec) -> dict[str, int]:
+    """Role → nodes of its own."""
+    return {name: role.count for name, role in cluster.roles.items() if role.same_as is None}
+
+
+def _of_made_nodes(cluster: ClusterSpec) -> Iterator[_Finding]:
+    """Of a cluster that makes its nodes itself."""
     if "nodes" in cluster.model_fields_set and cluster.nodes:
         yield _Finding(
             key=("cluster", "nodes"),
-            message="a local cluster makes its nodes itself",
+            message=f"{_KINDS[cluster.provider]} makes its nodes itself",
             hint="give roles with counts, or provider: manual",
         )
-    counts = {name: role.count for name, role in cluster.roles.items() if role.same_as is None}
+    counts = _counts(cluster)
     if sum(counts.values()) == 0:
         yield _Finding(
             key=("cluster", "roles"),
-            message="a local cluster needs at least one role that has nodes",
+            message=f"{_KINDS[cluster.provider]} needs at least one role that has nodes",
             hint="for example roles: {workers: 2}",
         )
-    yield from _of_network(cluster.local.network, sum(counts.values()))
     yield from _of_equal_names(counts)
 
 

@@ -29,6 +29,7 @@ class Configuration:
     """What the user asked for; all paths in it are absolute.
 
     `positions` are those of the experiments in their list.  `files` are all that were read, included ones too; `sha256` is of their bytes.
+    `notes` say what of a file of an old format is not done.
     """
 
     cluster: ClusterSpec | None
@@ -38,6 +39,7 @@ class Configuration:
     results: ResultsSpec
     files: tuple[Path, ...]
     sha256: str
+    notes: tuple[str, ...]
     tree: Located = dataclasses.field(repr=False)
 
     def place(self, key: Sequence[str | int]) -> Place:
@@ -77,6 +79,7 @@ def load(
         results=sections.results or ResultsSpec(),
         files=tuple(source.file for source in read.sources),
         sha256=_digest(read.sources),
+        notes=tuple(f"{s.file}: {note}" for s in read.sources for note in s.notes),
         tree=tree,
     )
     if problems := [*read.problems, *new, *further(configuration)]:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cloister.config.fields import Scalar
 from cloister.config.problems import Place, Problem
-from cloister.config.spec import Scalar
 
 Key = tuple[str | int, ...]
 

@@ -10,6 +10,7 @@ from cloister.config.problems import Place, Problem
 from cloister.config.reading_json import read_json
 from cloister.config.reading_toml import read_toml
 from cloister.config.reading_yaml import read_yaml
+from cloister.config.seed_json import converted, is_seed
 
 FILE_BYTES_MAX = 16 * 2**20
 
@@ -24,6 +25,8 @@ class Source:
     content: bytes
     tree: Located | None
     problems: tuple[Problem, ...]
+    # Of an old format: what of the file is not done, a line each.
+    notes: tuple[str, ...] = ()
 
 
 def read(file: Path) -> Source:
@@ -66,6 +69,9 @@ def _checked(file: Path, content: bytes, reading: Reading) -> Source:
         message = "expected a table (key: value) as the whole file"
         problems = (*problems, _problem(file, message, tree.place.line))
         tree = None
+    if tree is not None and is_seed(tree):
+        old = converted(tree)
+        return Source(file=file, content=content, tree=old.tree, problems=problems, notes=old.notes)
     return Source(file=file, content=content, tree=tree, problems=problems)
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from cloister.config.fields import Scalar
 from cloister.config.located import (
     DEPTH_MAX,
     VALUES_MAX,
@@ -18,7 +19,6 @@ from cloister.config.located import (
     unusable,
 )
 from cloister.config.problems import Place, Problem
-from cloister.config.spec import Scalar
 
 _TOKEN = re.compile(r'[{}\[\],:]|"(?:[^"\\]|\\.)*"|[^\s{}\[\],:"]+')
 

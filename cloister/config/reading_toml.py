@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from cloister.config.fields import Scalar
 from cloister.config.located import (
     DEPTH_MAX,
     VALUES_MAX,
@@ -20,7 +21,6 @@ from cloister.config.located import (
     unusable,
 )
 from cloister.config.problems import Place, Problem
-from cloister.config.spec import Scalar
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

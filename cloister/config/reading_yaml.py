@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from cloister.config.fields import Scalar
 from cloister.config.located import (
     DEPTH_MAX,
     VALUES_MAX,
@@ -19,7 +20,6 @@ from cloister.config.located import (
     unusable,
 )
 from cloister.config.problems import Place, Problem
-from cloister.config.spec import Scalar
 
 # The core schema, https://yaml.org/spec/1.2.2/#103-core-schema: `yes` and `on` are text, 1:30 is
 # text, 010 is ten, 1e3 is a number, a date is text.

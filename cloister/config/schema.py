@@ -7,7 +7,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from cloister.config.spec import ConfigurationSpec, seconds
+from cloister.config.fields import seconds
+from cloister.config.spec import ConfigurationSpec
 
 _DIALECT = GenerateJsonSchema.schema_dialect
 _DURATION_TEXT = {

@@ -6,63 +6,32 @@ A text field marked *template* is a Jinja2 template; `experiment/templates.py` g
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-# A name becomes part of file names, tags and environment values.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-# A count may be a template such as "{{ workers }}", so that a sweep can vary it.
-Count = Annotated[int, Field(ge=0, le=100_000)] | Annotated[str, Field(pattern=r"\{\{")]
-Scalar = bool | int | float | str | None
-
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(value: object) -> object:
-    """`1h30m`, `500ms` or a plain number of seconds, as seconds; anything else is a ValueError."""
-    if isinstance(value, bool) or not isinstance(value, str):
-        return value
-    text = value.strip()
-    parts = _DURATION_PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError("expected a duration such as 500ms, 10s, 1h30m or a number of seconds")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
-Duration = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
-
-
-def _compiles(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ValueError(f"not a regular expression: {error}") from None
-    return pattern
-
-
-def _has_group(pattern: str) -> str:
-    if re.compile(_compiles(pattern)).groups == 0:
-        raise ValueError("the pattern has no group: put ( ) around the number to take")
-    return pattern
-
-
-Pattern = Annotated[str, AfterValidator(_compiles)]
-PatternWithGroup = Annotated[str, AfterValidator(_has_group)]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+from cloister.config.ec2_spec import Ec2Spec, MachineSpec, Region
+from cloister.config.fields import (
+    Count,
+    Duration,
+    Model,
+    Name,
+    Pattern,
+    PatternWithGroup,
+    Port,
+    Scalar,
+)
 
 # --- the cluster ---------------------------------------------------------------------------------
 
 
-class RoleSpec(Model):
+class RoleSpec(MachineSpec):
+    """How many nodes, and on EC2 what they are where that differs from the cluster's `ec2` part."""
+
     count: int = Field(1, ge=0, le=1000, description="How many nodes have this role.")
+    regions: dict[Region, Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="EC2: region → how many of them are there; together they are `count`."
+    )
     same_as: Name | None = Field(
         None,
         description="The role is carried by the nodes of that other role; it has no nodes of its own.",
@@ -72,6 +41,28 @@ class RoleSpec(Model):
     @classmethod
     def _from_count(cls, value: Any) -> Any:
         return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        """`regions` alone says how many there are."""
+        if (
+            isinstance(value, dict)
+            and "count" not in value
+            and isinstance(value.get("regions"), dict)
+        ):
+            numbers = list(value["regions"].values())
+            if all(isinstance(number, int) for number in numbers):
+                return {**value, "count": sum(numbers)}
+        return value
+
+    @model_validator(mode="after")
+    def _sums_up(self) -> RoleSpec:
+        if self.regions is not None and sum(self.regions.values()) != self.count:
+            raise ValueError(
+                f"count is {self.count}, the regions have {sum(self.regions.values())} together"
+            )
+        return self
 
 
 class LocalSpec(Model):
@@ -124,12 +115,13 @@ class ClusterSpec(Model):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")] = Field(
         description="Lower-case letters, digits and dashes."
     )
-    provider: Literal["local", "manual"] = "local"
+    provider: Literal["local", "manual", "ec2"] = "local"
     roles: dict[Name, RoleSpec] = Field(default_factory=dict, description="Role → how many nodes.")
     nodes: list[ManualNodeSpec] = Field(
         default_factory=list, description="The nodes of a manual cluster."
     )
     local: LocalSpec = Field(default_factory=LocalSpec)
+    ec2: Ec2Spec = Field(default_factory=Ec2Spec)
     ssh: SshSpec = Field(default_factory=SshSpec)
     work_folder: str = Field(
         "cloister", description="Where cloister works on a node, below the user's home."
