@@ -1,0 +1,56 @@
+"""Every API call, in memory and in a file of one JSON document per line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from cloud.incoming import Incoming
+
+
+@dataclasses.dataclass(kw_only=True)
+class Entry:
+    """`fate` is "answered", "lost", "killed before" or "killed after"; `error` a code or ""."""
+
+    number: int
+    time_s: float
+    service: str
+    action: str
+    region: str
+    parameters: dict[str, Any]
+    pid: int | None
+    error: str = ""
+    fate: str = "answered"
+
+
+class Journal:
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._entries: list[Entry] = []
+
+    def begin(self, call: Incoming, pid: int | None) -> Entry:
+        with self._lock:
+            entry = Entry(
+                number=len(self._entries) + 1,
+                time_s=time.time(),
+                service=call.service,
+                action=call.action,
+                region=call.region,
+                parameters=call.of_note(),
+                pid=pid,
+            )
+            self._entries.append(entry)
+        return entry
+
+    def finish(self, entry: Entry) -> None:
+        with self._lock, self._file.open("a") as file:
+            file.write(json.dumps(dataclasses.asdict(entry)) + "\n")
+
+    def entries(self) -> list[dict[str, Any]]:
+        with self._lock:
+            return [dataclasses.asdict(entry) for entry in self._entries]
