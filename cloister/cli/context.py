@@ -49,6 +49,7 @@ class Context:
 
     def configuration(self) -> Configuration:
         """The configuration; every problem of it, found before anything is done."""
+        from cloister.cli.output import say
         from cloister.config.loading import load
         from cloister.experiment.check import check
 
@@ -58,7 +59,10 @@ class Context:
                 f"no configuration: there is none of {', '.join(DEFAULT_NAMES)} here",
                 hint="`cloister init` writes one; -c FILE names another",
             )
-        return self._adjusted(load(files, lambda found: check(self._adjusted(found))))
+        found = self._adjusted(load(files, lambda found: check(self._adjusted(found))))
+        for note in found.notes:
+            say(note)
+        return found
 
     def _adjusted(self, configuration: Configuration) -> Configuration:
         """With -l and -n applied."""
@@ -68,6 +72,11 @@ class Context:
         changes: dict[str, Any] = {}
         if self.label is not None:
             changes["name"] = self.label
+            image = cluster.ec2.image
+            if configuration.notes and image is not None and image.ami_tag is not None:
+                # In the old format one label named both, and the notes tell that it is one.
+                renamed = image.model_copy(update={"ami_tag": self.label})
+                changes["ec2"] = cluster.ec2.model_copy(update={"image": renamed})
         if self.nworkers is not None:
             changes["roles"] = self._with_workers(cluster)
         from pydantic import ValidationError
@@ -113,7 +122,23 @@ class Context:
     def cluster(self) -> Cluster:
         from cloister.cluster.lifecycle import open_cluster
 
-        return open_cluster(self.cluster_name(), state=self.state)
+        return open_cluster(self.cluster_name(), state=self.state, spec=self.spec_if_unknown())
+
+    def spec_if_unknown(self) -> ClusterSpec | None:
+        """The configured cluster, if another machine may have launched it: nothing here knows of it.
+
+        None where there is no configuration, or none without problems.
+        """
+        from cloister.cluster.lifecycle import is_known
+        from cloister.errors import CloisterError
+
+        name = self.cluster_name()
+        if name is None or is_known(name, self.state):
+            return None
+        try:
+            return self.configuration().cluster if self.files() else None
+        except CloisterError:
+            return None
 
     def results_folder(self, configuration: Configuration) -> Path:
         """Where results go; `results` beside the first file if the configuration names none."""

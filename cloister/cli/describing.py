@@ -24,7 +24,7 @@ def schema(context: Context) -> None:
 @with_context
 def plan(context: Context) -> None:
     """Show what `launch` would do, and how many trials `run` has. Changes nothing."""
-    from cloister.cluster.lifecycle import observe
+    from cloister.cluster.lifecycle import observe, quote
     from cloister.experiment.trial import points
     from cloister.plan.launching import launch_plan
 
@@ -32,7 +32,8 @@ def plan(context: Context) -> None:
     spec = configuration.cluster
     if spec is None:
         spec = context.cluster_spec()
-    planned = launch_plan(spec, observe(spec.name, provider=spec.provider, state=context.state))
+    planned = launch_plan(spec, observe(spec.name, spec=spec, state=context.state))
+    foreseen = quote(planned, spec, state=context.state)
     trials = {e.name: (len(points(e)), e.repeats) for e in configuration.experiments}
     if context.json:
         show_json(
@@ -42,6 +43,7 @@ def plan(context: Context) -> None:
                 "actions": [
                     {"action": type(a).__name__.lower(), **_fields(a)} for a in planned.actions
                 ],
+                "quote": foreseen,
                 "experiments": {
                     name: {"points": count, "repeats": repeats, "trials": count * repeats}
                     for name, (count, repeats) in trials.items()
@@ -50,6 +52,8 @@ def plan(context: Context) -> None:
         )
         return
     show(planned.describe())
+    for line in foreseen:
+        show(line)
     for name, (count, repeats) in trials.items():
         show(f"experiment {name}: {count} points × {repeats} repeats = {count * repeats} trials")
 

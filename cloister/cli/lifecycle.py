@@ -13,6 +13,7 @@ from cloister.cli.output import say, seconds_text, show, show_json
 from cloister.errors import PartlyDone
 
 if TYPE_CHECKING:
+    from cloister.plan.observed import Bill
     from cloister.providers.provider import NodeEvent
 
 SERVERS = Path("servers")
@@ -69,15 +70,24 @@ def _tell(event: NodeEvent) -> None:
         say(f"{event.node}: {event.kind}{' ' + event.detail if event.detail else ''}")
 
 
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(["local", "manual", "ec2"]),
+    help="Look there as well for clusters of which nothing is known here.",
+)
+
+
 @click.command(epilog="Example: cloister ls --json")
 @config_options
+@provider_option
 @json_option
 @with_context
-def ls(context: Context) -> None:
-    """List the clusters of this user and their nodes."""
-    from cloister.cluster.lifecycle import clusters
+def ls(context: Context, provider: str | None) -> None:
+    """List the clusters and their nodes: this user's, and on EC2 all of the account."""
+    from cloister.cluster.lifecycle import bill, clusters
 
-    found = [entry for entry in clusters(context.state) if context.label in (None, entry.name)]
+    everyone = clusters(context.state, spec=context.spec_if_unknown(), provider=provider)
+    found = [entry for entry in everyone if context.label in (None, entry.name)]
     if context.json:
         show_json(found)
         return
@@ -85,7 +95,11 @@ def ls(context: Context) -> None:
         show("no clusters")
     for entry in found:
         running = sum(1 for node in entry.nodes if node.state == "running")
-        show(f"{entry.name} ({entry.provider}): {running} of {len(entry.nodes)} nodes running")
+        paid = bill(entry, state=context.state)
+        cost = f"; {_cost(paid)}" if paid else ""
+        show(
+            f"{entry.name} ({entry.provider}): {running} of {len(entry.nodes)} nodes running{cost}"
+        )
         for observed in entry.nodes:
             node = observed.node
             where = f"{node.address}:{node.port}" if node.port else node.address
@@ -94,22 +108,42 @@ def ls(context: Context) -> None:
                 f"  {node.name:<16} {observed.state:<9} {where:<22} {','.join(node.roles)}{detail}"
             )
         for leftover in entry.leftovers:
-            show(f"  left over: {leftover}")
+            # Of EC2, groups and keys belong to a cluster that runs.
+            show(f"  {'with' if entry.nodes else 'left over:'} {leftover}")
+
+
+def _cost(paid: Bill) -> str:
+    import time
+
+    from cloister.cluster.lifecycle import dollars_text
+
+    now = time.time()
+    lease = (
+        f"lease ends in {seconds_text(paid.expires - now)}" if paid.expires > now else "lease over"
+    )
+    return f"{seconds_text(now - paid.since)} old, {lease}, {dollars_text(paid.dollars)} so far"
 
 
 @click.command(epilog="Example: cloister destroy -c configs/clusters/local-4.yaml")
 @config_options
+@provider_option
 @servers_option
 @wait_option
 @json_option
 @with_context
-def destroy(context: Context, servers: Path) -> None:
+def destroy(context: Context, servers: Path, provider: str | None) -> None:
     """End every process of the cluster and remove all that belongs to it; prints a receipt."""
     from cloister.cluster.inventory import remove_inventory
     from cloister.cluster.lifecycle import destroy as destroy_cluster
 
     receipt = destroy_cluster(
-        context.cluster_name(), state=context.state, wait_s=context.wait_s, report=_tell, say=say
+        context.cluster_name(),
+        state=context.state,
+        spec=context.spec_if_unknown(),
+        provider=provider,
+        wait_s=context.wait_s,
+        report=_tell,
+        say=say,
     )
     remove_inventory(receipt.name, servers)
     if context.json:

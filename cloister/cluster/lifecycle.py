@@ -15,13 +15,14 @@ from cloister.cluster.ssh_files import write_ssh_files
 from cloister.cluster.state import clusters_folder
 from cloister.durable import write_json
 from cloister.errors import CloisterError, PartlyDone, ProviderError, UsageError
-from cloister.plan.observed import Node, Observed, ObservedNode
+from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.providers.nodes import node_to_json
-from cloister.providers.provider import Provider, Report, provider_for
+from cloister.providers.provider import Paid, Provider, Report, provider_for
 from cloister.providers.record import cluster_folder, read_record
 
 if TYPE_CHECKING:
     from cloister.config.spec import ClusterSpec
+    from cloister.plan.actions import Plan
 
 Say = Callable[[str], None]
 
@@ -41,6 +42,7 @@ class Receipt:
     removed: tuple[str, ...]
     left: tuple[str, ...]
     took_s: float
+    bill: Bill | None = None
 
     def describe(self) -> str:
         """For a person."""
@@ -48,13 +50,26 @@ class Receipt:
             return f"{self.name}: nothing found, nothing left"
         verb = "forgot" if self.provider == "manual" else "removed"
         what = f"{len(self.found)} found, {len(self.removed)} {verb}, {len(self.left) or 'nothing'} left"
-        return "\n".join([f"{self.name}: {what}", *(f"  {verb} {name}" for name in self.removed)])
+        lines = [f"{self.name}: {what}", *(f"  {verb} {name}" for name in self.removed)]
+        if self.bill is not None:
+            hours = (time.time() - self.bill.since) / 3600
+            lines.append(f"  {hours:.2f} h, {dollars_text(self.bill.dollars)}")
+        return "\n".join(lines)
 
 
-def observe(name: str, *, state: Path, provider: str | None = None) -> Observed:
-    """What exists of the cluster; `provider` says of which kind it would be if nothing does."""
-    kind = _kind(name, state) or provider or "local"
-    return provider_for(kind, clusters_folder(state)).observe(name)
+def dollars_text(dollars: float | None) -> str:
+    return "at a price that AWS does not tell" if dollars is None else f"${dollars:.4f}"
+
+
+def observe(name: str, *, state: Path, spec: ClusterSpec | None = None) -> Observed:
+    """What exists of the cluster; `spec` is for those that another machine launched."""
+    return _provider(name, state, spec).observe(name)
+
+
+def quote(plan: Plan, spec: ClusterSpec, *, state: Path) -> list[str]:
+    """What applying the plan would take and cost, in lines for a person; none where nothing is paid."""
+    provider = _provider(spec.name, state, spec)
+    return provider.quote(plan) if isinstance(provider, Paid) else []
 
 
 def launch(
@@ -81,7 +96,8 @@ def launch(
                 hint="give cluster.roles a count, or cluster.nodes a list",
             )
         provider.apply(plan, report)
-        observed = provider.observe(spec.name)
+        # On EC2 a look may show what was, a moment ago.
+        observed = _settled(provider, spec.name)
         cluster = _cluster(observed, state)
         if cluster.provider == "manual":
             cluster = _with_keys_of_user(cluster)
@@ -94,12 +110,15 @@ def destroy(
     name: str | None,
     *,
     state: Path,
+    spec: ClusterSpec | None = None,
+    provider: str | None = None,
     wait_s: float = _WAIT_S,
     report: Report = lambda event: None,
     say: Say = lambda text: None,
 ) -> Receipt:
     """Remove all of the cluster, as it is found; needs no configuration. Again and again, if need be.
 
+    spec, provider: for clusters that another machine launched, of which nothing is known here.
     ProviderError if anything is left.
     """
     from cloister.plan.launching import destroy_plan
@@ -107,13 +126,15 @@ def destroy(
     name = _chosen(name, state)
     began = time.monotonic()
     with holding(name, "cloister destroy", state=state, wait_s=wait_s, say=say):
-        provider = provider_for(_kind(name, state) or "local", clusters_folder(state))
-        observed = first = provider.observe(name)
+        removing = _provider(name, state, spec, provider)
+        observed = first = removing.observe(name, everywhere=True)
         for _ in range(_DESTROY_ROUNDS_MAX):
             if not observed.exists:
                 break
-            provider.apply(destroy_plan(observed), report)
-            observed = provider.observe(name)
+            removing.apply(destroy_plan(observed), report)
+            observed = removing.observe(name, everywhere=True)
+        # Afterwards, when AWS says when each of them ended.
+        paid = removing.bill(name) if isinstance(removing, Paid) and first.exists else None
     left = _things(observed)
     if observed.exists:
         raise ProviderError(
@@ -128,13 +149,31 @@ def destroy(
         removed=tuple(thing for thing in found if thing not in left),
         left=left,
         took_s=time.monotonic() - began,
+        bill=paid,
     )
 
 
-def clusters(state: Path) -> list[Observed]:
-    """Every cluster of which anything exists, by name."""
-    observed = (observe(name, state=state) for name in cluster_names(state))
-    return [entry for entry in observed if entry.exists]
+def clusters(
+    state: Path, *, spec: ClusterSpec | None = None, provider: str | None = None
+) -> list[Observed]:
+    """Every cluster of which anything exists, by name.
+
+    spec, provider: look there too for clusters that other machines launched.
+    """
+    kind = provider or (spec.provider if spec is not None else None)
+    names = {name: _kind(name, state) for name in cluster_names(state)}
+    for paid in {kind, *names.values()} - {None}:
+        account = provider_for(str(paid), clusters_folder(state), spec if kind == paid else None)
+        if isinstance(account, Paid):
+            names |= {name: paid for name in account.names() if name not in names}
+    observed = (_provider(name, state, kind=kind).observe(name) for name, kind in names.items())
+    return sorted((entry for entry in observed if entry.exists), key=lambda entry: entry.name)
+
+
+def bill(observed: Observed, *, state: Path) -> Bill | None:
+    """What the cluster costs; None where nothing is paid."""
+    provider = _provider(observed.name, state, kind=observed.provider)
+    return provider.bill(observed.name) if isinstance(provider, Paid) else None
 
 
 def cluster_names(state: Path) -> list[str]:
@@ -146,13 +185,21 @@ def cluster_names(state: Path) -> list[str]:
     return sorted(names | clusters_with_wardens(folder, all_processes()))
 
 
-def open_cluster(name: str | None, *, state: Path, allow_dead: bool = False) -> Cluster:
+def is_known(name: str, state: Path) -> bool:
+    """Whether there is a record of it on this machine."""
+    return _kind(name, state) is not None
+
+
+def open_cluster(
+    name: str | None, *, state: Path, spec: ClusterSpec | None = None, allow_dead: bool = False
+) -> Cluster:
     """The existing cluster of that name, or the only one; creates nothing.
 
-    Dead nodes are an error that lists them, unless they are allowed: then they are in `dead`.
+    spec: for a cluster that another machine launched.  Dead nodes are an error that lists them, unless
+    they are allowed: then they are in `dead`.
     """
     name = _chosen(name, state)
-    observed = observe(name, state=state)
+    observed = observe(name, state=state, spec=spec)
     if not observed.nodes:
         raise CloisterError(f"there is no cluster {name}", hint="`cloister launch` makes one")
     cluster = _cluster(observed, state)
@@ -173,6 +220,16 @@ def _chosen(name: str | None, state: Path) -> str:
     raise UsageError(
         f"there are several clusters: {', '.join(names)}", hint="say which one with -l NAME"
     )
+
+
+def _provider(
+    name: str, state: Path, spec: ClusterSpec | None = None, kind: str | None = None
+) -> Provider:
+    """As the record says, else as the caller does."""
+    configured = spec.provider if spec is not None else None
+    known = _kind(name, state) or kind or configured or "local"
+    fits = spec if spec is not None and spec.provider == known else None
+    return provider_for(known, clusters_folder(state), fits)
 
 
 def _kind(name: str, state: Path) -> str | None:

@@ -48,6 +48,19 @@ class ObservedNode:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Bill:
+    """What a cluster costs. Times in Unix seconds; dollars are None where a price is not known.
+
+    since: when its oldest node was launched.  expires: when its nodes end by themselves.
+    """
+
+    since: float
+    expires: float
+    dollars_per_hour: float | None
+    dollars: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Observed:
     """`uid` is the cluster's unique id, empty when nothing of it exists; nodes in launch order."""
 

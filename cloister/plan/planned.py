@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloister.config.spec import ClusterSpec, ManualNodeSpec
+from cloister.config.spec import ClusterSpec, ManualNodeSpec, RoleSpec
 from cloister.plan.observed import Node
 
 # Nodes on this machine share its network: no two can listen on the same port of all addresses.
@@ -13,6 +13,8 @@ def planned_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
     """In launch order; the address is empty where the provider is going to choose it."""
     if cluster.provider == "manual":
         return _manual_nodes(cluster)
+    if cluster.provider == "ec2":
+        return _ec2_nodes(cluster)
     return _local_nodes(cluster)
 
 
@@ -33,6 +35,36 @@ def _local_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
         if spec.same_as is None
         for number in range(1, spec.count + 1)
     )
+
+
+def _ec2_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
+    """The region is empty where the credentials' own one is meant."""
+    return tuple(
+        Node(
+            name=f"{role}{number}",
+            roles=(role, *_also(cluster, role)),
+            number=number,
+            address="",
+            private_address="",
+            user=cluster.ssh.user,
+            port=cluster.ssh.port,
+            key=cluster.ssh.key,
+            gateway=cluster.ssh.gateway,
+            connect_timeout_s=cluster.ssh.connect_timeout,
+            region=region,
+            work_folder=cluster.work_folder,
+        )
+        for role, spec in cluster.roles.items()
+        if spec.same_as is None
+        for number, region in enumerate(_regions(cluster, spec), 1)
+    )
+
+
+def _regions(cluster: ClusterSpec, role: RoleSpec) -> list[str]:
+    """One for each node: the role's regions take the numbers in their order."""
+    if role.regions is None:
+        return [cluster.ec2.region or ""] * role.count
+    return [region for region, count in role.regions.items() for _ in range(count)]
 
 
 def _manual_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:

@@ -34,7 +34,7 @@ class ManualProvider:
     clusters: Path
     spec: ClusterSpec | None = None
 
-    def observe(self, name: str) -> Observed:
+    def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """Each node probed by a TCP connection to its SSH port, all at once."""
         folder = cluster_folder(self.clusters, name)
         record = read_record(folder)

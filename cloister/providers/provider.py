@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from cloister.errors import ProviderError
 from cloister.plan.actions import Plan
-from cloister.plan.observed import Observed
+from cloister.plan.observed import Bill, Observed
 
 if TYPE_CHECKING:
     from cloister.config.spec import ClusterSpec
@@ -28,8 +28,11 @@ Report = Callable[[NodeEvent], None]
 
 
 class Provider(Protocol):
-    def observe(self, name: str) -> Observed:
-        """What carries the cluster's tags right now; creates nothing."""
+    def observe(self, name: str, *, everywhere: bool = False) -> Observed:
+        """What carries the cluster's tags right now; creates nothing.
+
+        everywhere: also where neither the configuration nor the record says that it may be.
+        """
         ...
 
     def apply(self, plan: Plan, report: Report) -> None:
@@ -37,6 +40,23 @@ class Provider(Protocol):
 
         Failed launches are undone. Applying again after a crash at any instant continues.
         """
+        ...
+
+
+@runtime_checkable
+class Paid(Protocol):
+    """A provider whose nodes cost money."""
+
+    def names(self) -> list[str]:
+        """Every cluster of the account, wherever it was launched from."""
+        ...
+
+    def bill(self, name: str) -> Bill | None:
+        """Of what there is of the cluster, and was a short time ago; None if that is nothing."""
+        ...
+
+    def quote(self, plan: Plan) -> list[str]:
+        """What applying the plan would take and cost, in lines for a person."""
         ...
 
 
@@ -54,6 +74,10 @@ def provider_for(kind: str, clusters: Path, spec: ClusterSpec | None = None) -> 
             from cloister.providers.manual import ManualProvider
 
             return ManualProvider(clusters=clusters, spec=spec)
+        case "ec2":
+            from cloister.providers.ec2.provider import Ec2Provider
+
+            return Ec2Provider(clusters=clusters, spec=spec)
     raise ProviderError(
         f"there is no provider {kind!r}",
         hint="this cluster may have been launched by a newer version of cloister",

@@ -48,8 +48,10 @@ def read_record(folder: Path) -> ClusterRecord | None:
         return None
 
 
-def claimed(clusters: Path, spec: ClusterSpec) -> ClusterRecord:
+def claimed(clusters: Path, spec: ClusterSpec, *, uid: str = "") -> ClusterRecord:
     """The cluster's record with the present configuration, made if there is none.
+
+    uid: the cluster's, where something else than the record decides about it.
 
     The first thing that a launch writes: from here on `destroy` knows what carries which mark.
     """
@@ -57,7 +59,7 @@ def claimed(clusters: Path, spec: ClusterSpec) -> ClusterRecord:
     before = read_record(folder)
     record = ClusterRecord(
         # A cluster's name has no dot, so the mark tells the name.
-        uid=before.uid if before else f"{spec.name}.{secrets.token_hex(4)}",
+        uid=uid or (before.uid if before else f"{spec.name}.{secrets.token_hex(4)}"),
         name=spec.name,
         provider=spec.provider,
         spec=spec.model_dump(mode="json", exclude_unset=True),

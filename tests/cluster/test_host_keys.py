@@ -6,7 +6,7 @@ import pytest
 from cloister.cluster import host_keys
 from cloister.cluster.host_keys import key_known_to_user, pin, pinned
 from cloister.plan.observed import Node
-from cloister.providers.local.keys import new_key_pair
+from cloister.providers.keys import new_key_pair
 from cloister.providers.openssh import SshSettings
 
 NODE = Node(name="a", roles=("w",), number=1, address="h1", private_address="h1", port=2200)

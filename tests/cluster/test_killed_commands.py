@@ -20,7 +20,7 @@ from cloister.cluster.lifecycle import destroy, launch
 from cloister.config.spec import ClusterSpec
 spec = ClusterSpec.model_validate({"name": sys.argv[2], "roles": {"w": 5}})
 import cloister.providers.local.provider, cloister.plan.launching
-from cloister.providers.local.keys import new_key_pair
+from cloister.providers.keys import new_key_pair
 new_key_pair()
 print("ready", flush=True)
 if sys.argv[1] == "launch":

@@ -15,10 +15,10 @@ from cloister.durable import write_whole
 from cloister.errors import ProviderError
 from cloister.plan.actions import Keep, Launch, Plan, Remove
 from cloister.plan.observed import Node, Observed
+from cloister.providers.keys import new_key_pair, write_private_key
 from cloister.providers.local.addresses import free_addresses, free_port
 from cloister.providers.local.ending import Find, end_processes, resume
 from cloister.providers.local.folders import ClusterFolder, read_node, write_node
-from cloister.providers.local.keys import new_key_pair, write_private_key
 from cloister.providers.local.observing import observed_cluster
 from cloister.providers.local.processes import ClusterProcess, Process, cluster_processes
 from cloister.providers.local.sshd import Machine, prepare, sshd_config, this_machine
@@ -40,7 +40,7 @@ class LocalProvider:
     clusters: Path
     spec: ClusterSpec | None = None
 
-    def observe(self, name: str) -> Observed:
+    def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         return observed_cluster(cluster_folder(self.clusters, name))
 
     def apply(self, plan: Plan, report: Report) -> None:

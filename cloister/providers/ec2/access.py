@@ -1,0 +1,169 @@
+"""Who reaches the nodes: this machine over SSH, the nodes each other, and what `expose` names."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from cloister.config.ec2_spec import Ec2Spec
+from cloister.durable import write_whole
+from cloister.errors import ProviderError
+from cloister.providers.ec2 import tags
+from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.journal import Journal
+from cloister.providers.ec2.tags import Identity
+from cloister.providers.keys import new_key_pair, write_private_key
+
+# Amazon's own service; the variable is for networks that have another.
+_ADDRESS_URL = "https://checkip.amazonaws.com"
+_ADDRESS_VARIABLE = "CLOISTER_ADDRESS_URL"
+_ADDRESS_WITHIN_S = 10.0
+KEY_FILE = "client_key"
+_SSH = 22
+
+
+def networks(spec: Ec2Spec) -> tuple[str, ...]:
+    """The addresses that may log in: as configured, or this machine's own as the internet sees it."""
+    if spec.access is not None:
+        return tuple(spec.access)
+    url = os.environ.get(_ADDRESS_VARIABLE, _ADDRESS_URL)
+    try:
+        with urllib.request.urlopen(url, timeout=_ADDRESS_WITHIN_S) as answer:  # noqa: S310
+            return (f"{IPv4Address(answer.read(64).decode().strip())}/32",)
+    except (OSError, ValueError) as error:
+        raise ProviderError(
+            f"asking {url} for this machine's public address: {error}",
+            hint="give cluster.ec2.access the addresses that may log in, such as [192.0.2.7/32]",
+        ) from None
+
+
+def allow(
+    aws: Aws,
+    region: str,
+    group: Mapping[str, Any],
+    spec: Ec2Spec,
+    *,
+    ssh_from: Iterable[str],
+    ssh_port: int | None,
+    peers: Iterable[str] = (),
+) -> None:
+    """Make the group's rules these and no others of ours: in one call what is missing, in one what is too much.
+
+    peers: the public addresses of the cluster's nodes in its other regions.
+    """
+    wanted = _rules(group["GroupId"], spec, ssh_from, ssh_port or _SSH, peers)
+    there = [rule for entry in group.get("IpPermissions") or () for rule in _single(entry)]
+    missing = [rule for rule in wanted if rule not in there]
+    surplus = [rule for rule in there if rule not in wanted]
+    if missing:
+        _change(aws, region, "authorize_security_group_ingress", group, missing)
+    if surplus:
+        _change(aws, region, "revoke_security_group_ingress", group, surplus)
+
+
+def _change(
+    aws: Aws, region: str, action: str, group: Mapping[str, Any], rules: list[dict[str, Any]]
+) -> None:
+    try:
+        aws.asked(region, action, GroupId=group["GroupId"], IpPermissions=rules)
+    except AwsError as error:
+        # An earlier call of ours, of which the reply was lost.
+        if error.code not in ("InvalidPermission.Duplicate", "InvalidPermission.NotFound"):
+            raise
+
+
+def _rules(
+    group_id: str, spec: Ec2Spec, ssh_from: Iterable[str], ssh_port: int, peers: Iterable[str]
+) -> list[dict[str, Any]]:
+    rules = [_of_port(ssh_port, network) for network in ssh_from]
+    rules += [_of_port(entry.port, entry.to) for entry in spec.expose]
+    rules += [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": f"{peer}/32"}]} for peer in peers]
+    rules.append({"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id}]})
+    return rules
+
+
+def _of_port(port: int, network: str) -> dict[str, Any]:
+    return {
+        "IpProtocol": "tcp",
+        "FromPort": port,
+        "ToPort": port,
+        "IpRanges": [{"CidrIp": network}],
+    }
+
+
+def _single(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a describe call folds, one rule each, as `_rules` writes them."""
+    base = {key: entry[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in entry}
+    if base.get("IpProtocol") == "-1":
+        base = {"IpProtocol": "-1"}
+    ranges = [base | {"IpRanges": [{"CidrIp": r["CidrIp"]}]} for r in entry.get("IpRanges") or ()]
+    pairs = entry.get("UserIdGroupPairs") or ()
+    return ranges + [base | {"UserIdGroupPairs": [{"GroupId": pair["GroupId"]}]} for pair in pairs]
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+def ensured_key(
+    aws: Aws,
+    journal: Journal,
+    region: str,
+    identity: Identity,
+    folder: Path,
+    spec: Ec2Spec,
+    version: str,
+) -> str:
+    """The key pair's name at AWS: the configured one, or the cluster's, whose private key stays here."""
+    if spec.key_pair:
+        return spec.key_pair
+    name = f"cloister-{identity.name}"
+    at_aws = _public_key(aws, region, name)
+    public = _own_key(folder, may_make=at_aws is None)
+    if at_aws is not None and _material(at_aws) != _material(public):
+        raise ProviderError(
+            f"key pair {name} in {region} is another than {folder / KEY_FILE}",
+            hint="the cluster was launched from another machine: launch it there, or destroy it first",
+        )
+    if at_aws is None:
+        request: dict[str, Any] = {
+            "KeyName": name,
+            "PublicKeyMaterial": public,
+            "TagSpecifications": tags.specification(["key-pair"], identity.tags(version)),
+        }
+        intent = journal.intend(region, "import_key_pair", request)
+        try:
+            aws.asked(region, "import_key_pair", **request)
+        except AwsError as error:
+            # Ours, of which the reply was lost; another launch's is noticed when it is used.
+            if error.code != "InvalidKeyPair.Duplicate":
+                raise
+        journal.settle(intent, "made")
+    return name
+
+
+def _own_key(folder: Path, *, may_make: bool) -> str:
+    """The public half of the cluster's key, made here if there is none; empty if it must not be made."""
+    private, public = folder / KEY_FILE, folder / f"{KEY_FILE}.pub"
+    if not public.exists() and may_make:
+        # The private key is written first: a crash in between makes both anew.
+        pair = new_key_pair()
+        write_private_key(private, pair.private)
+        write_whole(public, pair.public + "\n", durably=True)
+    return public.read_text().strip() if public.exists() else ""
+
+
+def _material(line: str) -> list[str]:
+    return line.split()[:2]
+
+
+def _public_key(aws: Aws, region: str, name: str) -> str | None:
+    """The public key line that AWS has under this name; None if it has none."""
+    filters = [{"Name": "key-name", "Values": [name]}]
+    reply = aws.asked(region, "describe_key_pairs", Filters=filters, IncludePublicKey=True)
+    for entry in reply["KeyPairs"]:
+        return str(entry.get("PublicKey", ""))
+    return None

@@ -1,0 +1,119 @@
+"""Who a cluster is: its home region's security group, which only one launch can make, says it to all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cloister.errors import ProviderError
+from cloister.providers.ec2 import tags
+from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.journal import Journal
+from cloister.providers.ec2.tags import Identity, identity_of
+
+# A cluster that is launched again with less of its lease left than this gets a new one.
+_LEASE_LEFT_MIN_S = 600
+# AWS says a new group for so long that it does not exist, though its name is taken.
+_VISIBLE_WITHIN_S = 60.0
+_PAUSE_S = 0.5
+
+
+def group_name(name: str) -> str:
+    return f"cloister-{name}"
+
+
+def claim(
+    aws: Aws,
+    journal: Journal,
+    wanted: Identity,
+    *,
+    vpc: str,
+    version: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Identity:
+    """The cluster's identity.
+
+    A group of that name that is there already decides: another launch, here or elsewhere, made it.
+    """
+    group = ensured_group(aws, journal, wanted.home, wanted, vpc=vpc, version=version, sleep=sleep)
+    identity = identity_of(group)
+    assert identity is not None
+    if identity.expires - time.time() < _LEASE_LEFT_MIN_S:
+        identity = Identity(
+            name=identity.name, uid=identity.uid, expires=wanted.expires, home=identity.home
+        )
+        prolong(aws, wanted.home, [group["GroupId"]], identity.expires)
+    return identity
+
+
+def prolong(aws: Aws, region: str, resources: list[str], expires: int) -> None:
+    """Write a new end of the lease on these resources."""
+    for at in range(0, len(resources), 1000):
+        aws.asked(
+            region,
+            "create_tags",
+            Resources=resources[at : at + 1000],
+            Tags=tags.tag_list({tags.EXPIRES: str(expires)}),
+        )
+
+
+def ensured_group(
+    aws: Aws,
+    journal: Journal,
+    region: str,
+    identity: Identity,
+    *,
+    vpc: str,
+    version: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Mapping[str, Any]:
+    """The cluster's security group in a region, made if there is none; of another owner: ProviderError."""
+    there = described_group(aws, region, identity.name, vpc)
+    if there is None:
+        _make(aws, journal, region, identity, vpc, version)
+        ends_at = time.monotonic() + _VISIBLE_WITHIN_S
+        while (there := described_group(aws, region, identity.name, vpc)) is None:
+            if time.monotonic() > ends_at:
+                raise ProviderError(
+                    f"security group {group_name(identity.name)} in {region} was made but is not seen",
+                    hint="run the command again",
+                )
+            sleep(_PAUSE_S)
+    owner = identity_of(there)
+    if owner is None or owner.name != identity.name:
+        raise ProviderError(
+            f"security group {group_name(identity.name)} ({there['GroupId']}) in {region} is not cloister's",
+            hint="give the cluster another name, or remove that group",
+        )
+    return there
+
+
+def _make(
+    aws: Aws, journal: Journal, region: str, identity: Identity, vpc: str, version: str
+) -> None:
+    request: dict[str, Any] = {
+        "GroupName": group_name(identity.name),
+        "Description": f"cloister cluster {identity.name}",
+        "VpcId": vpc,
+        "TagSpecifications": tags.specification(["security-group"], identity.tags(version)),
+    }
+    intent = journal.intend(region, "create_security_group", request)
+    try:
+        aws.asked(region, "create_security_group", **request)
+    except AwsError as error:
+        # Somebody else's, or our own of which the reply was lost: what it is, its tags say.
+        if error.code != "InvalidGroup.Duplicate":
+            journal.settle(intent, error.code)
+            raise
+    journal.settle(intent, "made")
+
+
+def described_group(aws: Aws, region: str, name: str, vpc: str) -> Mapping[str, Any] | None:
+    """The cluster's security group with its rules; None if there is none."""
+    filters = [
+        {"Name": "group-name", "Values": [group_name(name)]},
+        {"Name": "vpc-id", "Values": [vpc]},
+    ]
+    found = list(aws.pages(region, "describe_security_groups", "SecurityGroups", Filters=filters))
+    return found[0] if found else None

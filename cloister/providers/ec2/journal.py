@@ -1,0 +1,93 @@
+"""Intents: every call that makes something is on disk, synced, before it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cloister.durable import sync_folder
+
+FILE = "journal.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Intent:
+    """A call with its whole request; it repeats as it is, or not at all."""
+
+    number: int
+    region: str
+    action: str
+    request: Mapping[str, Any]
+
+
+class Journal:
+    """One line per intent and one per outcome. A last line that a crash cut off was never acted on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._intents: dict[int, Intent] = {}
+        self._open: set[int] = set()
+        self._whole = True
+        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+            self._whole = line.endswith(b"\n")
+            self._read(line)
+
+    @property
+    def open_intents(self) -> tuple[Intent, ...]:
+        """Those of which no outcome is known, oldest first."""
+        return tuple(self._intents[number] for number in sorted(self._open))
+
+    def intend(self, region: str, action: str, request: Mapping[str, Any]) -> Intent:
+        """Durable when it returns."""
+        with self._lock:
+            number = max(self._intents, default=0) + 1
+            intent = Intent(number=number, region=region, action=action, request=request)
+            self._write({"intent": number, "region": region, "action": action, "request": request})
+            self._intents[number] = intent
+            self._open.add(number)
+            return intent
+
+    def settle(self, intent: Intent, outcome: str) -> None:
+        """What became of it. Not synced: asking again gives the same answer."""
+        with self._lock:
+            self._write({"settled": intent.number, "outcome": outcome}, synced=False)
+            self._open.discard(intent.number)
+
+    def _write(self, entry: Mapping[str, Any], *, synced: bool = True) -> None:
+        text = json.dumps({"time": round(time.time(), 3), **entry}) + "\n"
+        new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            # After a cut line, on a line of its own.
+            os.write(descriptor, (text if self._whole else "\n" + text).encode())
+            self._whole = True
+            if synced:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            sync_folder(self._path.parent)
+
+    def _read(self, line: bytes) -> None:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            return
+        if "intent" in entry:
+            number = int(entry["intent"])
+            self._intents[number] = Intent(
+                number=number,
+                region=entry["region"],
+                action=entry["action"],
+                request=entry["request"],
+            )
+            self._open.add(number)
+        elif "settled" in entry:
+            self._open.discard(int(entry["settled"]))

@@ -1,0 +1,244 @@
+"""What carries the cluster's tags in these regions right now."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from cloister.plan.observed import Node, Observed, ObservedNode, State
+from cloister.providers.ec2 import tags
+from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.tags import Identity, identity_of, tags_of
+
+_REGIONS_AT_ONCE = 16
+_ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+_STATES: Mapping[str, State] = {
+    "pending": "starting",
+    "running": "running",
+    "stopping": "dead",
+    "stopped": "dead",
+}
+_NO_ROLE = "unknown"
+GONE = ("shutting-down", "terminated")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Instance:
+    id: str
+    region: str
+    state: str
+    roles: tuple[str, ...]
+    number: int
+    address: str
+    private_address: str
+    zone: str
+    machine: str
+    spot: bool
+    launched: float
+    ended: float | None
+    user: str
+    port: int | None
+    why: str
+    identity: Identity | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.roles[0]}{self.number}"
+
+    @property
+    def is_gone(self) -> bool:
+        return self.state in GONE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Thing:
+    """A resource that is no instance: `kind` as a person calls it."""
+
+    kind: str
+    id: str
+    region: str
+    identity: Identity | None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} ({self.region})"
+
+
+def instances(aws: Aws, name: str, regions: Iterable[str]) -> list[Instance]:
+    """All of them, the ones that are gone too as long as AWS shows them; oldest first."""
+    found = _in_each(regions, lambda region: _instances(aws, name, region))
+    return sorted(found, key=lambda instance: (instance.launched, instance.id))
+
+
+def regions_with(aws: Aws, name: str, regions: Iterable[str]) -> list[str]:
+    """Those in which something carries the cluster's tag, of whatever kind: one call for each region."""
+    filters = [
+        {"Name": "key", "Values": [tags.CLUSTER]},
+        {"Name": "value", "Values": [name]},
+    ]
+
+    def found(region: str) -> list[str]:
+        tagged = aws.pages(region, "describe_tags", "Tags", Filters=filters)
+        return [region] if any(True for _ in tagged) else []
+
+    return _in_each(regions, found)
+
+
+def cluster_names(aws: Aws, regions: Iterable[str]) -> list[str]:
+    """Of everything that carries cloister's tag, instances that are gone but still shown included."""
+    filters = [{"Name": "key", "Values": [tags.CLUSTER]}]
+
+    def named(region: str) -> list[str]:
+        tagged = aws.pages(region, "describe_tags", "Tags", Filters=filters)
+        return [str(entry["Value"]) for entry in tagged]
+
+    return sorted(set(_in_each(regions, named)))
+
+
+def things(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
+    """Groups, keys, placement groups, and volumes and interfaces that outlived their instances."""
+    return _in_each(regions, lambda region: _things(aws, name, region))
+
+
+def observed(
+    name: str, found: Sequence[Instance], rest: Sequence[Thing], *, key: str | None
+) -> Observed:
+    """`key` is the private key file of the cluster, if it is here."""
+    living = chosen([instance for instance in found if not instance.is_gone])
+    carriers: list[Instance | Thing] = [*living.values(), *rest]
+    uids = [entry.identity.uid for entry in carriers if entry.identity]
+    nodes = sorted(living.values(), key=lambda instance: (instance.roles, instance.number))
+    return Observed(
+        name=name,
+        provider="ec2",
+        uid=uids[0] if uids else "",
+        nodes=tuple(_observed_node(instance, key) for instance in nodes),
+        leftovers=tuple(str(thing) for thing in rest),
+    )
+
+
+def chosen(living: Sequence[Instance]) -> dict[str, Instance]:
+    """By name; of several of one name the oldest, which `surplus` leaves."""
+    by_name: dict[str, Instance] = {}
+    for instance in living:
+        by_name.setdefault(instance.name, instance)
+    return by_name
+
+
+def surplus(living: Sequence[Instance]) -> list[Instance]:
+    """Instances whose name another one has: made twice, by two launches that did not know of each other."""
+    kept = {instance.id for instance in chosen(living).values()}
+    return [instance for instance in living if instance.id not in kept]
+
+
+def _observed_node(instance: Instance, key: str | None) -> ObservedNode:
+    node = Node(
+        name=instance.name,
+        roles=instance.roles,
+        number=instance.number,
+        address=instance.address,
+        private_address=instance.private_address,
+        user=instance.user,
+        port=instance.port,
+        key=key,
+        region=instance.region,
+        labels={"zone": instance.zone, "machine": instance.machine, "instance": instance.id},
+        port_space=instance.id,
+    )
+    state = _STATES.get(instance.state, "dead")
+    if state == "running" and not instance.address:
+        state = "starting"
+    return ObservedNode(node=node, state=state, detail=_detail(instance))
+
+
+def _detail(instance: Instance) -> str:
+    text = instance.id
+    if instance.state not in ("pending", "running"):
+        text += f" is {instance.state}"
+    return f"{text}: {instance.why}" if instance.why else text
+
+
+def _in_each(regions: Iterable[str], work: Any) -> list[Any]:
+    names = list(dict.fromkeys(regions))
+    if not names:
+        return []
+    with ThreadPoolExecutor(min(_REGIONS_AT_ONCE, len(names))) as pool:
+        return [entry for found in pool.map(work, names) for entry in found]
+
+
+def _instances(aws: Aws, name: str, region: str) -> list[Instance]:
+    pages = aws.pages(
+        region,
+        "describe_instances",
+        "Reservations",
+        Filters=tags.of_cluster(name),
+        MaxResults=1000,
+    )
+    return [_instance(entry, region) for reservation in pages for entry in reservation["Instances"]]
+
+
+def _instance(entry: Mapping[str, Any], region: str) -> Instance:
+    marks = tags_of(entry)
+    # Whatever carries the cluster's tag costs money and is found, also with tags that somebody changed.
+    roles = tuple(marks.get(tags.ROLES, _NO_ROLE).split(","))
+    first = marks.get(tags.FIRST, "")
+    number = int(entry.get("AmiLaunchIndex", 0)) + (int(first) if first.isdigit() else 0)
+    return Instance(
+        id=entry["InstanceId"],
+        region=region,
+        state=entry["State"]["Name"],
+        roles=roles,
+        number=number,
+        address=entry.get("PublicIpAddress") or "",
+        private_address=entry.get("PrivateIpAddress") or "",
+        zone=entry.get("Placement", {}).get("AvailabilityZone", ""),
+        machine=entry.get("InstanceType", ""),
+        spot=entry.get("InstanceLifecycle") == "spot",
+        launched=entry["LaunchTime"].timestamp(),
+        ended=_ended(entry),
+        user=marks.get(tags.USER, ""),
+        port=int(marks[tags.PORT]) if marks.get(tags.PORT) else None,
+        why=(entry.get("StateReason") or {}).get("Message", ""),
+        identity=identity_of(entry),
+    )
+
+
+def _ended(entry: Mapping[str, Any]) -> float | None:
+    """When somebody or something ended it, as far as AWS says: "User initiated (2026-01-31 12:00:00 GMT)"."""
+    if entry["State"]["Name"] not in GONE:
+        return None
+    found = _ENDED.search(entry.get("StateTransitionReason") or "")
+    if found is None:
+        return None
+    moment = datetime.datetime.strptime(found.group(1), "%Y-%m-%d %H:%M:%S")
+    return moment.replace(tzinfo=datetime.UTC).timestamp()
+
+
+_UNATTACHED = [{"Name": "status", "Values": ["available"]}]
+# Kind, call, key of the reply, key of the id, further filters.
+_KINDS: tuple[tuple[str, str, str, str, list[dict[str, Any]]], ...] = (
+    ("volume", "describe_volumes", "Volumes", "VolumeId", _UNATTACHED),
+    (
+        "network interface",
+        "describe_network_interfaces",
+        "NetworkInterfaces",
+        "NetworkInterfaceId",
+        _UNATTACHED,
+    ),
+    ("placement group", "describe_placement_groups", "PlacementGroups", "GroupName", []),
+    ("key pair", "describe_key_pairs", "KeyPairs", "KeyName", []),
+    ("security group", "describe_security_groups", "SecurityGroups", "GroupId", []),
+)
+
+
+def _things(aws: Aws, name: str, region: str) -> list[Thing]:
+    """In the order in which they can be removed."""
+    return [
+        Thing(kind=kind, id=entry[id_key], region=region, identity=identity_of(entry))
+        for kind, call, key, id_key, filters in _KINDS
+        for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *filters])
+        if entry.get("State") not in ("deleting", "deleted")
+    ]

@@ -1,0 +1,56 @@
+"""Placement groups: one per role that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloister.providers.ec2 import tags
+from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.journal import Journal
+from cloister.providers.ec2.tags import Identity
+
+_PARTITIONS = 7
+
+
+def ensured_placement_groups(
+    aws: Aws,
+    journal: Journal,
+    region: str,
+    identity: Identity,
+    strategies: Mapping[str, str],
+    version: str,
+) -> dict[str, str]:
+    """Role → the name of its group, made if there is none."""
+    return {
+        role: _ensured(aws, journal, region, identity, role, strategy, version)
+        for role, strategy in strategies.items()
+    }
+
+
+def _ensured(
+    aws: Aws,
+    journal: Journal,
+    region: str,
+    identity: Identity,
+    role: str,
+    strategy: str,
+    version: str,
+) -> str:
+    name = f"cloister-{identity.name}-{role}"
+    request: dict[str, Any] = {
+        "GroupName": name,
+        "Strategy": strategy,
+        "TagSpecifications": tags.specification(["placement-group"], identity.tags(version)),
+    }
+    if strategy == "partition":
+        request["PartitionCount"] = _PARTITIONS
+    intent = journal.intend(region, "create_placement_group", request)
+    try:
+        aws.asked(region, "create_placement_group", **request)
+    except AwsError as error:
+        if error.code != "InvalidPlacementGroup.Duplicate":
+            journal.settle(intent, error.code)
+            raise
+    journal.settle(intent, "made")
+    return name

@@ -1,0 +1,381 @@
+"""Nodes that are EC2 instances; the truth is the tags on them, files here are a convenience."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cloister.config.spec import ClusterSpec
+from cloister.errors import ProviderError
+from cloister.plan.actions import Plan, Remove
+from cloister.plan.observed import Bill, Node, Observed, ObservedNode
+from cloister.plan.planned import planned_nodes
+from cloister.providers.ec2 import access, claim, journal, removing
+from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.batches import Site, batches, machine_of
+from cloister.providers.ec2.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.observing import (
+    Instance,
+    cluster_names,
+    instances,
+    observed,
+    regions_with,
+    surplus,
+    things,
+)
+from cloister.providers.ec2.placement import ensured_placement_groups
+from cloister.providers.ec2.prices import Prices, bill
+from cloister.providers.ec2.quoting import expect_within, hourly, quote
+from cloister.providers.ec2.sites import Ground, ground, roles_by_region
+from cloister.providers.ec2.tags import Identity
+from cloister.providers.ec2.waiting import await_instances
+from cloister.providers.provider import NodeEvent, Report
+from cloister.providers.record import claimed, cluster_folder, forget, read_record
+from cloister.providers.removing import remove_tree
+
+# A node that fails is replaced so many times.
+_ROUNDS_MAX = 3
+# A group cannot go before everything that uses it, also what AWS does not show yet.
+_REMOVE_WITHIN_S = 600.0
+_FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ec2Provider:
+    """`clusters` is the folder of all clusters' folders; `spec` is needed only to launch."""
+
+    clusters: Path
+    spec: ClusterSpec | None = None
+    sleep: Callable[[float], None] = time.sleep
+    # Profile and region → its clients: making one takes longer than a call.
+    _known: dict[tuple[str | None, str | None], Aws] = dataclasses.field(default_factory=dict)
+
+    def observe(self, name: str, *, everywhere: bool = False) -> Observed:
+        """In the regions that the configuration or the record names, or in all of the account."""
+        folder = cluster_folder(self.clusters, name)
+        spec = self.spec or _recorded(folder)
+        aws = self._aws(spec)
+        regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
+        key = folder / access.KEY_FILE
+        found, rest = instances(aws, name, regions), things(aws, name, regions)
+        own = str(key) if key.exists() else (spec.ssh.key if spec else None)
+        seen = observed(name, found, rest, key=own)
+        record = read_record(folder)
+        if record is not None and not seen.exists:
+            seen = dataclasses.replace(seen, uid=record.uid)
+        return _as_configured(seen, spec)
+
+    def apply(self, plan: Plan, report: Report) -> None:
+        folder = cluster_folder(self.clusters, plan.cluster)
+        spec = self.spec or _recorded(folder)
+        aws = self._aws(spec)
+        if plan.removes_cluster:
+            self._remove_cluster(aws, plan, folder, report)
+            return
+        if plan.removals:
+            self._remove_nodes(aws, spec, plan, report)
+        if plan.launches or plan.kept:
+            self._launch(aws, plan, folder, report)
+
+    def names(self) -> list[str]:
+        aws = self._aws(self.spec)
+        return cluster_names(aws, all_regions(aws))
+
+    def bill(self, name: str) -> Bill | None:
+        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        aws = self._aws(spec)
+        found = instances(aws, name, _everywhere(aws, name, spec))
+        return bill(Prices(aws, self.clusters.parent), found, time.time())
+
+    def quote(self, plan: Plan) -> list[str]:
+        if self.spec is None:
+            raise ValueError("an EC2 provider without a specification cannot launch")
+        aws = self._aws(self.spec)
+        launches = {launch.name for launch in plan.launches}
+        nodes = [n for n in self._nodes(aws, self.spec) if n.name in launches]
+        return quote(aws, self.spec, nodes, Prices(aws, self.clusters.parent)) if nodes else []
+
+    def _nodes(self, aws: Aws, spec: ClusterSpec) -> list[Node]:
+        """As planned, each in its region."""
+        return [_placed(node, aws) for node in planned_nodes(spec)]
+
+    def _aws(self, spec: ClusterSpec | None) -> Aws:
+        key = (spec.ec2.profile, spec.ec2.region) if spec else (None, None)
+        if key not in self._known:
+            self._known[key] = Aws(profile=key[0], region=key[1], sleep=self.sleep)
+        return self._known[key]
+
+    # --- launching -------------------------------------------------------------------------------
+
+    def _launch(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
+        if self.spec is None:
+            raise ValueError("an EC2 provider without a specification cannot launch")
+        spec = self.spec
+        nodes = self._nodes(aws, spec)
+        launching = self._prepared(aws, spec, nodes, folder, report)
+        replay(launching)
+        missing = {node.name for node in nodes}
+        failed: Mapping[str, str] = {}
+        for _ in range(_ROUNDS_MAX):
+            self._fill(launching, nodes, missing, report)
+            arrived = await_instances(
+                missing,
+                lambda: instances(aws, spec.name, launching.sites),
+                within_s=spec.ec2.boot_within,
+                ready=lambda instance: report(
+                    NodeEvent(node=instance.name, kind="running", detail=_where(instance))
+                ),
+                sleep=self.sleep,
+            )
+            failed = arrived.failed
+            missing = set(failed)
+            if not missing:
+                break
+            for name, why in sorted(failed.items()):
+                report(NodeEvent(node=name, kind="failed", detail=f"{why}; it is replaced"))
+            self._end(aws, spec.name, launching.sites, missing, lambda instance: None)
+        self._finish(launching)
+        if failed:
+            raise ProviderError(
+                f"cluster {spec.name}: {len(failed)} nodes did not come up in {_ROUNDS_MAX} launches: "
+                + "; ".join(f"{name}: {why}" for name, why in sorted(failed.items())),
+                hint="`cloister launch` tries again, `cloister destroy` ends the others",
+            )
+
+    def _prepared(
+        self, aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], folder: Path, report: Report
+    ) -> Launching:
+        """Everything but the instances: looked up first, then made."""
+        ssh_from = access.networks(spec.ec2)
+        prices = Prices(aws, self.clusters.parent)
+        expect_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
+        roles = roles_by_region(nodes)
+        with ThreadPoolExecutor(len(roles)) as pool:
+            grounds = list(pool.map(lambda r: ground(aws, spec, r, roles[r]), roles))
+        uid = claimed(self.clusters, spec).uid
+        entries = journal.Journal(folder / journal.FILE)
+        version = importlib.metadata.version("cloister")
+        home = grounds[0]
+        wanted = Identity(
+            name=spec.name, uid=uid, expires=int(time.time() + spec.ec2.lease), home=home.region
+        )
+        identity = claim.claim(
+            aws, entries, wanted, vpc=home.vpc, version=version, sleep=self.sleep
+        )
+        claimed(self.clusters, spec, uid=identity.uid)
+
+        found = instances(aws, spec.name, roles)
+        living = [instance for instance in found if not instance.is_gone]
+
+        def site(base: Ground) -> Site:
+            group = claim.ensured_group(
+                aws, entries, base.region, identity, vpc=base.vpc, version=version, sleep=self.sleep
+            )
+            _allow(aws, spec, base.region, group, ssh_from, living)
+            return Site(
+                region=base.region,
+                vpc=base.vpc,
+                groups=(str(group["GroupId"]), *spec.ec2.security_groups),
+                key_pair=access.ensured_key(
+                    aws, entries, base.region, identity, folder, spec.ec2, version
+                ),
+                zones=base.zones,
+                subnets=base.subnets,
+                offered=base.offered,
+                images=base.images,
+                placement_groups=ensured_placement_groups(
+                    aws,
+                    entries,
+                    base.region,
+                    identity,
+                    _strategies(spec, roles[base.region]),
+                    version,
+                ),
+            )
+
+        # One after the other: the regions share the cluster's key file.
+        sites = {base.region: site(base) for base in grounds}
+        return Launching(
+            aws=aws,
+            journal=entries,
+            cluster=spec,
+            identity=identity,
+            sites=sites,
+            version=version,
+            say=lambda text: report(NodeEvent(node=spec.name, kind="launching", detail=text)),
+            sleep=self.sleep,
+        )
+
+    def _fill(
+        self, launching: Launching, nodes: Sequence[Node], missing: Iterable[str], report: Report
+    ) -> None:
+        """Launch those of the missing nodes of which there is no instance."""
+        name, wanted = launching.cluster.name, set(missing)
+        there = instances(launching.aws, name, launching.sites)
+        living = {instance.name for instance in there if not instance.is_gone}
+        absent = [node for node in nodes if node.name in wanted and node.name not in living]
+        for node in absent:
+            report(NodeEvent(node=node.name, kind="launching"))
+        launch_batches(launching, batches(absent))
+
+    def _finish(self, launching: Launching) -> None:
+        """End what exists twice, and let the regions reach each other."""
+        aws, spec = launching.aws, launching.cluster
+        found = instances(aws, spec.name, launching.sites)
+        living = [instance for instance in found if not instance.is_gone]
+        removing.terminate(aws, surplus(living), sleep=self.sleep)
+        if len(launching.sites) == 1:
+            return
+        ssh_from = access.networks(spec.ec2)
+        for region in launching.sites:
+            group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
+            if group is not None:
+                _allow(aws, spec, region, group, ssh_from, living)
+
+    # --- removing --------------------------------------------------------------------------------
+
+    def _remove_nodes(self, aws: Aws, spec: ClusterSpec | None, plan: Plan, report: Report) -> None:
+        _announce(plan.removals, report)
+        names = {removal.name for removal in plan.removals}
+        self._end(aws, plan.cluster, _regions(aws, plan.cluster, spec), names, _removed(report))
+
+    def _end(
+        self,
+        aws: Aws,
+        cluster: str,
+        regions: Iterable[str],
+        names: set[str] | None,
+        ended: Callable[[Instance], None],
+    ) -> None:
+        """End the instances of these nodes, or all, and wait until they have ended."""
+        where = list(regions)
+        found = instances(aws, cluster, where)
+        ours = [i for i in found if names is None or i.name in names]
+        removing.terminate(aws, ours, sleep=self.sleep)
+        ids = [i.id for i in ours if i.state != "terminated"]
+        removing.await_ended(
+            lambda: instances(aws, cluster, where), ids, ended=ended, sleep=self.sleep
+        )
+
+    def _remove_cluster(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
+        """In all regions: instances, then what they used; the files here go last."""
+        _announce(plan.removals, report)
+        regions = _everywhere(aws, plan.cluster, _recorded(folder))
+        ends_at = time.monotonic() + _REMOVE_WITHIN_S
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            self._end(aws, plan.cluster, regions, None, _removed(report))
+            left = [t for t in things(aws, plan.cluster, regions) if not removing.remove(aws, t)]
+            if not left and not things(aws, plan.cluster, regions):
+                break
+            if time.monotonic() > ends_at:
+                raise ProviderError(
+                    f"still in use: {', '.join(map(str, left))}",
+                    hint="something that is not cloister's uses it; remove that, then destroy again",
+                )
+            self.sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_S_MAX)
+        if folder.is_dir():
+            for path in folder.iterdir():
+                if path.name != "cluster.json":
+                    remove_tree(path)
+            forget(folder)
+            remove_tree(folder)
+
+
+def all_regions(aws: Aws) -> list[str]:
+    """Those that the account has enabled."""
+    reply = aws.asked(aws.region, "describe_regions")
+    return sorted(entry["RegionName"] for entry in reply["Regions"])
+
+
+def _everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
+    """Where the cluster should be, and where else something carries its tag."""
+    found = regions_with(aws, name, all_regions(aws))
+    return list(dict.fromkeys([*(_regions(aws, name, spec) if spec else ()), *found]))
+
+
+def _regions(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
+    if spec is None:
+        return regions_with(aws, name, all_regions(aws))
+    named = [region for role in spec.roles.values() for region in role.regions or ()]
+    return list(dict.fromkeys([spec.ec2.region or aws.region, *named]))
+
+
+def _recorded(folder: Path) -> ClusterSpec | None:
+    record = read_record(folder)
+    if record is None:
+        return None
+    try:
+        return ClusterSpec.model_validate(record.spec)
+    except ValidationError:
+        # Written by another version: the tags are enough.
+        return None
+
+
+def _allow(
+    aws: Aws,
+    spec: ClusterSpec,
+    region: str,
+    group: Mapping[str, Any],
+    ssh_from: Sequence[str],
+    living: Iterable[Instance],
+) -> None:
+    """SSH as configured, and everything from the cluster's nodes in other regions."""
+    peers = sorted({i.address for i in living if i.region != region and i.address})
+    access.allow(
+        aws, region, group, spec.ec2, ssh_from=ssh_from, ssh_port=spec.ssh.port, peers=peers
+    )
+
+
+def _placed(node: Node, aws: Aws) -> Node:
+    return node if node.region else dataclasses.replace(node, region=aws.region)
+
+
+def _as_configured(seen: Observed, spec: ClusterSpec | None) -> Observed:
+    """What the tags do not say of a node is as it was configured."""
+    if spec is None:
+        return seen
+    planned = {node.name: node for node in planned_nodes(spec)}
+
+    def known(entry: ObservedNode) -> ObservedNode:
+        node = planned.get(entry.node.name)
+        if node is None:
+            return entry
+        return dataclasses.replace(
+            entry,
+            node=dataclasses.replace(
+                entry.node,
+                port=node.port,
+                gateway=node.gateway,
+                connect_timeout_s=node.connect_timeout_s,
+                work_folder=node.work_folder,
+            ),
+        )
+
+    return dataclasses.replace(seen, nodes=tuple(known(entry) for entry in seen.nodes))
+
+
+def _strategies(spec: ClusterSpec, roles: Iterable[str]) -> dict[str, str]:
+    found = {role: machine_of(spec, role).placement for role in roles}
+    return {role: strategy for role, strategy in found.items() if strategy}
+
+
+def _where(instance: Instance) -> str:
+    return f"{instance.id} {instance.address} {instance.machine} in {instance.zone}"
+
+
+def _announce(removals: Sequence[Remove], report: Report) -> None:
+    for removal in removals:
+        report(NodeEvent(node=removal.name, kind="removing", detail=removal.reason))
+
+
+def _removed(report: Report) -> Callable[[Instance], None]:
+    return lambda instance: report(NodeEvent(node=instance.name, kind="removed"))

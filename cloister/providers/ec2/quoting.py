@@ -1,0 +1,86 @@
+"""What a launch takes and costs, before it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from cloister.config.ec2_spec import BudgetSpec
+from cloister.config.spec import ClusterSpec
+from cloister.errors import UsageError
+from cloister.plan.observed import Node
+from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.batches import batches, machine_of
+from cloister.providers.ec2.prices import ADDRESS_PER_HOUR, Prices, disk_per_hour
+from cloister.providers.ec2.sites import ground, roles_by_region
+
+
+def quote(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) -> list[str]:
+    """Machines, images, launch calls and price of these nodes, in lines for a person.
+
+    ProviderError for what could not be launched: an image that is not there, a type no zone has.
+    """
+    lines = []
+    for region, roles in roles_by_region(nodes).items():
+        base = ground(aws, spec, region, roles)
+        for role in roles:
+            machine = machine_of(spec, role)
+            image = base.images[role, machine.machines[0]]
+            count = sum(1 for n in nodes if (n.region, n.roles[0]) == (region, role))
+            lines.append(
+                f"  {count} × {' or '.join(machine.machines)} ({' or '.join(machine.markets) or 'on-demand'})"
+                f" for {role} in {region}: image {image.id} {image.name}".rstrip()
+            )
+    calls = len(batches(nodes))
+    lines.append(f"  {calls} launch call{'' if calls == 1 else 's'}")
+    per_hour, unknown = hourly(spec, nodes, prices)
+    hours = spec.ec2.lease / 3600
+    known = f"${per_hour:.4f} per hour, ${per_hour * hours:.2f} for the lease of {hours:g} h"
+    if unknown:
+        known += f", and what AWS does not tell the price of: {', '.join(unknown)}"
+    return [*lines, f"  {known}"]
+
+
+def hourly(
+    spec: ClusterSpec, nodes: Sequence[Node], prices: Prices
+) -> tuple[float, tuple[str, ...]]:
+    """Dollars per hour of what is known, with disks and addresses; the machine types that are not."""
+    total, unknown = 0.0, dict[str, None]()
+    for (region, role), count in _counted(nodes).items():
+        machine = machine_of(spec, role)
+        market = (machine.markets or ("on-demand",))[0]
+        price = prices.of(market, region, machine.machines[0])
+        if price is None:
+            unknown[f"{machine.machines[0]} ({market}) in {region}"] = None
+        each = (price.dollars if price else 0.0) + ADDRESS_PER_HOUR
+        total += count * (each + disk_per_hour(machine.disk or 0))
+    return total, tuple(unknown)
+
+
+def _counted(nodes: Sequence[Node]) -> Mapping[tuple[str, str], int]:
+    return Counter((node.region, node.roles[0]) for node in nodes)
+
+
+def expect_within(
+    budget: BudgetSpec, lease_s: float, dollars_per_hour: float, unknown: Sequence[str]
+) -> None:
+    """UsageError if a launch could cost more than the budget, nothing being stopped before its lease ends."""
+    hours = lease_s / 3600
+    if budget.hours_max is not None and hours > budget.hours_max:
+        raise UsageError(
+            f"the lease is {hours:g} h, the budget's hours_max is {budget.hours_max:g}",
+            hint="shorten cluster.ec2.lease or raise cluster.ec2.budget.hours_max",
+        )
+    if budget.dollars_max is None:
+        return
+    if unknown:
+        raise UsageError(
+            f"the budget is ${budget.dollars_max:g}, but AWS does not tell the price of {', '.join(unknown)}",
+            hint="choose other machine types, or leave cluster.ec2.budget.dollars_max out",
+        )
+    if dollars_per_hour * hours > budget.dollars_max:
+        raise UsageError(
+            f"{hours:g} h at ${dollars_per_hour:.4f} per hour cost ${dollars_per_hour * hours:.2f},"
+            f" the budget is ${budget.dollars_max:g}",
+            hint="fewer or smaller nodes, a shorter lease, or a larger budget",
+        )

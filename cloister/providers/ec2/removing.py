@@ -1,0 +1,112 @@
+"""Ending instances and what belongs to no instance; by tags, again and again if need be."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from cloister.errors import ProviderError
+from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.observing import Instance, Thing
+from cloister.providers.ec2.waiting import VISIBLE_WITHIN_S
+
+# AWS ends an instance in one to three minutes, and some machine types in ten.
+_ENDED_WITHIN_S = 900.0
+_FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 2.0
+_AT_ONCE = 1000
+_ID = re.compile(r"i-[0-9a-f]+")
+# Kind → (call, name of its argument).
+_REMOVALS = {
+    "volume": ("delete_volume", "VolumeId"),
+    "network interface": ("delete_network_interface", "NetworkInterfaceId"),
+    "placement group": ("delete_placement_group", "GroupName"),
+    "key pair": ("delete_key_pair", "KeyName"),
+    "security group": ("delete_security_group", "GroupId"),
+}
+_IN_USE = frozenset(
+    ("DependencyViolation", "VolumeInUse", "InvalidPlacementGroup.InUse", "InvalidParameterValue")
+)
+
+
+def terminate(
+    aws: Aws, instances: Iterable[Instance], *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Ask AWS to end these; what is gone already is no error."""
+    by_region: dict[str, list[str]] = {}
+    for instance in instances:
+        if not instance.is_gone:
+            by_region.setdefault(instance.region, []).append(instance.id)
+    for region, ids in by_region.items():
+        for at in range(0, len(ids), _AT_ONCE):
+            _terminate(aws, region, ids[at : at + _AT_ONCE], sleep)
+
+
+def _terminate(aws: Aws, region: str, ids: list[str], sleep: Callable[[float], None]) -> None:
+    """Those that AWS does not know are tried again while they may be new."""
+    ends_at = time.monotonic() + VISIBLE_WITHIN_S
+    while ids := _unknown(aws, region, ids):
+        if time.monotonic() > ends_at:
+            return
+        sleep(_FIRST_PAUSE_S)
+
+
+def _unknown(aws: Aws, region: str, ids: list[str]) -> list[str]:
+    """The ids of which AWS knows nothing; one of them makes it refuse all, so the others are asked anew."""
+    todo, unknown = ids, list[str]()
+    while todo:
+        try:
+            aws.asked(region, "terminate_instances", InstanceIds=todo)
+            return unknown
+        except AwsError as error:
+            if error.code != "InvalidInstanceID.NotFound":
+                raise
+            named = set(_ID.findall(str(error))) & set(todo) or set(todo)
+            unknown += sorted(named)
+            todo = [each for each in todo if each not in named]
+    return unknown
+
+
+def await_ended(
+    find: Callable[[], Sequence[Instance]],
+    ids: Iterable[str],
+    *,
+    ended: Callable[[Instance], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Until a describe call shows each of them as terminated, or twice not at all."""
+    waiting, missed = set(ids), dict[str, int]()
+    ends_at = time.monotonic() + _ENDED_WITHIN_S
+    pause_s = _FIRST_PAUSE_S
+    while waiting:
+        shown = {instance.id: instance for instance in find()}
+        for each in sorted(waiting):
+            instance = shown.get(each)
+            if instance is None:
+                missed[each] = missed.get(each, 0) + 1
+            elif instance.state == "terminated":
+                ended(instance)
+                waiting.discard(each)
+            if missed.get(each, 0) >= 2:
+                waiting.discard(each)
+        if waiting and time.monotonic() > ends_at:
+            raise ProviderError(
+                f"after {_ENDED_WITHIN_S:g} s these instances have not ended: {', '.join(sorted(waiting))}",
+                hint="`cloister destroy` again; termination protection must be switched off by hand",
+            )
+        if waiting:
+            sleep(pause_s)
+            pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
+
+
+def remove(aws: Aws, thing: Thing) -> bool:
+    """Remove it; False if something still uses it."""
+    call, argument = _REMOVALS[thing.kind]
+    try:
+        aws.asked(thing.region, call, **{argument: thing.id})
+    except AwsError as error:
+        if error.code in _IN_USE:
+            return False
+        if not error.code.endswith((".NotFound", ".Unknown")):
+            raise
+    return True

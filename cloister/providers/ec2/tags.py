@@ -1,0 +1,66 @@
+"""The tags that every resource of a cluster carries from the call that makes it: the truth about what is ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+CLUSTER = "cloister:cluster"
+UID = "cloister:uid"
+EXPIRES = "cloister:expires"
+VERSION = "cloister:version"
+ROLES = "cloister:roles"
+FIRST = "cloister:first"
+USER = "cloister:user"
+PORT = "cloister:port"
+HOME = "cloister:home"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Identity:
+    """`expires` is the end of the lease in Unix seconds, `home` the region whose group decides about both."""
+
+    name: str
+    uid: str
+    expires: int
+    home: str
+
+    def tags(self, version: str) -> dict[str, str]:
+        return {
+            CLUSTER: self.name,
+            UID: self.uid,
+            EXPIRES: str(self.expires),
+            HOME: self.home,
+            VERSION: version,
+            "Name": f"cloister-{self.name}",
+        }
+
+
+def identity_of(resource: Mapping[str, Any]) -> Identity | None:
+    """From what a describe call says of a resource; None if it is not cloister's."""
+    tags = tags_of(resource)
+    try:
+        return Identity(
+            name=tags[CLUSTER], uid=tags[UID], expires=int(tags[EXPIRES]), home=tags[HOME]
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags") or ()}
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def specification(kinds: Iterable[str], tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """TagSpecifications for these kinds of resources."""
+    return [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in kinds]
+
+
+def of_cluster(name: str) -> list[dict[str, Any]]:
+    """Filters for all that belongs to the cluster."""
+    return [{"Name": f"tag:{CLUSTER}", "Values": [name]}]

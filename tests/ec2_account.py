@@ -1,0 +1,66 @@
+"""What a user does on one machine with one cluster on the simulated EC2."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Any
+
+from cloud.client import Cloud
+
+from cloister.cluster import Cluster
+from cloister.cluster.lifecycle import Receipt, destroy, launch, observe
+from cloister.config.spec import ClusterSpec
+from cloister.plan.observed import Observed
+from cloister.providers.provider import NodeEvent
+
+
+class Account:
+    """`state` is the state folder of that machine."""
+
+    def __init__(self, cloud: Cloud, state: Path, name: str) -> None:
+        self.cloud, self.state, self.name = cloud, state, name
+        self.events: list[NodeEvent] = []
+
+    def spec(self, **changes: Any) -> ClusterSpec:
+        ec2 = {"region": "us-east-1", "machine": "c7i.large", "image": "ubuntu-24.04"}
+        data = {
+            "name": self.name,
+            "provider": "ec2",
+            "roles": {"manager": 1, "workers": 2},
+            "ssh": {"user": getpass.getuser(), "port": 2222},
+        }
+        return ClusterSpec.model_validate(
+            {**data, **changes, "ec2": {**ec2, **changes.get("ec2", {})}}
+        )
+
+    def launch(self, **changes: Any) -> Cluster:
+        return launch(self.spec(**changes), state=self.state, report=self.events.append)
+
+    def observe(self) -> Observed:
+        return observe(self.name, state=self.state, spec=self.spec())
+
+    def destroy(self) -> Receipt:
+        return destroy(self.name, state=self.state, spec=self.spec())
+
+    def elsewhere(self, state: Path) -> Account:
+        """The same cluster from a machine that knows nothing of it."""
+        return Account(self.cloud, state, self.name)
+
+    def living(self) -> list[dict[str, Any]]:
+        return [
+            instance
+            for instance in self.cloud.instances()
+            if instance["tags"].get("cloister:cluster") == self.name
+            and instance["state"] not in ("shutting-down", "terminated")
+        ]
+
+    def billable(self) -> list[str]:
+        """The lines of the leak oracle about this cluster."""
+        return [line for line in self.cloud.billable() if self.name in line]
+
+    def called(self, action: str) -> int:
+        return sum(1 for call in self.cloud.calls() if call.action == action)
+
+    def said(self, kind: str) -> list[str]:
+        return [f"{e.node}: {e.detail}" for e in self.events if e.kind == kind]
