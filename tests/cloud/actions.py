@@ -17,6 +17,7 @@ from cloud import (
     placement,
     pricing,
     quotas,
+    regions,
     spot,
     tags,
     volumes,
@@ -75,6 +76,7 @@ OURS: dict[tuple[str, str], Handler] = {
     ("ssm", "GetParameter"): parameters.get_parameter,
     ("ssm", "GetParameters"): parameters.get_parameters,
     ("pricing", "GetProducts"): pricing.get_products,
+    ("ec2", "DescribeRegions"): regions.describe_regions,
     ("servicequotas", "GetServiceQuota"): quotas.get_service_quota,
     ("servicequotas", "ListServiceQuotas"): quotas.list_service_quotas,
 }
@@ -88,7 +90,6 @@ _MOTO_EC2 = {
     "DescribeInternetGateways",
     "DescribeLaunchTemplates",
     "DescribeNatGateways",
-    "DescribeRegions",
     "DescribeRouteTables",
     "DescribeSubnets",
     "DescribeVpcs",

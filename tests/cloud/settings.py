@@ -58,6 +58,8 @@ class Settings:
     images: list[Mapping[str, Any]] = dataclasses.field(
         default_factory=lambda: [dict(image) for image in _OWN_IMAGES]
     )
+    # Those that the account has enabled; empty: all that moto knows.
+    regions: list[str] = dataclasses.field(default_factory=list)
     # Describes without MaxResults answer with so many items and a NextToken.
     page_size: int = 1000
 

@@ -69,7 +69,7 @@ def _change(
     aws: Aws, region: str, action: str, group: Mapping[str, Any], rules: list[dict[str, Any]]
 ) -> None:
     try:
-        aws.asked(region, action, GroupId=group["GroupId"], IpPermissions=rules)
+        aws.seen(region, action, GroupId=group["GroupId"], IpPermissions=rules)
     except AwsError as error:
         # An earlier call of ours, of which the reply was lost.
         if error.code not in ("InvalidPermission.Duplicate", "InvalidPermission.NotFound"):
@@ -140,6 +140,7 @@ def ensured_key(
         except AwsError as error:
             # Ours, of which the reply was lost; another launch's is noticed when it is used.
             if error.code != "InvalidKeyPair.Duplicate":
+                journal.settle(intent, error.code, refused=True)
                 raise
         journal.settle(intent, "made")
     return name

@@ -13,6 +13,8 @@ from cloister.errors import ProviderError
 _TRIES_MAX = 8
 _FIRST_PAUSE_S = 0.5
 _PAUSE_S_MAX = 8.0
+# AWS may say of a new resource for a while that it does not exist.
+VISIBLE_WITHIN_S = 60.0
 _CONNECT_S = 10.0
 _READ_S = 60.0
 
@@ -31,6 +33,9 @@ _EXPIRED = frozenset(
 )
 # AWS's own failures: nobody knows what was done.
 _UNKNOWN = frozenset(("InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"))
+_NOT_SEEN = frozenset(
+    ("InvalidKeyPair.NotFound", "InvalidGroup.NotFound", "InvalidPlacementGroup.Unknown")
+)
 _DENIED = frozenset(("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"))
 
 
@@ -101,6 +106,17 @@ class Aws:
             self._sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
         raise AssertionError("unreachable")
+
+    def seen(self, region: str, action: str, /, **parameters: Any) -> Any:
+        """As `asked`, for what names a resource that was just made: repeated while AWS does not see it yet."""
+        ends_at = time.monotonic() + VISIBLE_WITHIN_S
+        while True:
+            try:
+                return self.asked(region, action, **parameters)
+            except AwsError as error:
+                if error.code not in _NOT_SEEN or time.monotonic() > ends_at:
+                    raise
+            self._sleep(_FIRST_PAUSE_S)
 
     def pages(
         self, region: str, action: str, key: str, /, *, service: str = "ec2", **parameters: Any

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2 import tags
+from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import Aws, AwsError
 from cloister.providers.ec2.journal import Journal
 from cloister.providers.ec2.tags import Identity, identity_of
 
 # A cluster that is launched again with less of its lease left than this gets a new one.
 _LEASE_LEFT_MIN_S = 600
-# AWS says a new group for so long that it does not exist, though its name is taken.
-_VISIBLE_WITHIN_S = 60.0
 _PAUSE_S = 0.5
 
 
@@ -50,7 +48,7 @@ def claim(
 def prolong(aws: Aws, region: str, resources: list[str], expires: int) -> None:
     """Write a new end of the lease on these resources."""
     for at in range(0, len(resources), 1000):
-        aws.asked(
+        aws.seen(
             region,
             "create_tags",
             Resources=resources[at : at + 1000],
@@ -72,7 +70,7 @@ def ensured_group(
     there = described_group(aws, region, identity.name, vpc)
     if there is None:
         _make(aws, journal, region, identity, vpc, version)
-        ends_at = time.monotonic() + _VISIBLE_WITHIN_S
+        ends_at = time.monotonic() + api.VISIBLE_WITHIN_S
         while (there := described_group(aws, region, identity.name, vpc)) is None:
             if time.monotonic() > ends_at:
                 raise ProviderError(
@@ -104,7 +102,7 @@ def _make(
     except AwsError as error:
         # Somebody else's, or our own of which the reply was lost: what it is, its tags say.
         if error.code != "InvalidGroup.Duplicate":
-            journal.settle(intent, error.code)
+            journal.settle(intent, error.code, refused=True)
             raise
     journal.settle(intent, "made")
 

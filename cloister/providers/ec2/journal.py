@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from cloister.durable import sync_folder
+from cloister.providers.ec2 import api
 
 FILE = "journal.jsonl"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Intent:
-    """A call with its whole request; it repeats as it is, or not at all."""
+    """A call with its whole request; it repeats as it is, or not at all. `time` in Unix seconds."""
 
     number: int
+    time: float
     region: str
     action: str
     request: Mapping[str, Any]
@@ -34,10 +36,21 @@ class Journal:
         self._lock = threading.Lock()
         self._intents: dict[int, Intent] = {}
         self._open: set[int] = set()
+        self._refused: set[int] = set()
         self._whole = True
         for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
             self._whole = line.endswith(b"\n")
             self._read(line)
+
+    @property
+    def recent_intents(self) -> tuple[Intent, ...]:
+        """Those that AWS has not refused, and so young that what they made may not be seen yet."""
+        since = time.time() - api.VISIBLE_WITHIN_S
+        return tuple(
+            intent
+            for number, intent in self._intents.items()
+            if intent.time > since and number not in self._refused
+        )
 
     @property
     def open_intents(self) -> tuple[Intent, ...]:
@@ -48,17 +61,20 @@ class Journal:
         """Durable when it returns."""
         with self._lock:
             number = max(self._intents, default=0) + 1
-            intent = Intent(number=number, region=region, action=action, request=request)
+            intent = Intent(
+                number=number, time=time.time(), region=region, action=action, request=request
+            )
             self._write({"intent": number, "region": region, "action": action, "request": request})
             self._intents[number] = intent
             self._open.add(number)
             return intent
 
-    def settle(self, intent: Intent, outcome: str) -> None:
+    def settle(self, intent: Intent, outcome: str, *, refused: bool = False) -> None:
         """What became of it. Not synced: asking again gives the same answer."""
         with self._lock:
-            self._write({"settled": intent.number, "outcome": outcome}, synced=False)
-            self._open.discard(intent.number)
+            entry = {"settled": intent.number, "outcome": outcome, "refused": refused}
+            self._write(entry, synced=False)
+            self._settled(entry)
 
     def _write(self, entry: Mapping[str, Any], *, synced: bool = True) -> None:
         text = json.dumps({"time": round(time.time(), 3), **entry}) + "\n"
@@ -84,10 +100,17 @@ class Journal:
             number = int(entry["intent"])
             self._intents[number] = Intent(
                 number=number,
+                time=float(entry["time"]),
                 region=entry["region"],
                 action=entry["action"],
                 request=entry["request"],
             )
             self._open.add(number)
         elif "settled" in entry:
-            self._open.discard(int(entry["settled"]))
+            self._settled(entry)
+
+    def _settled(self, entry: Mapping[str, Any]) -> None:
+        number = int(entry["settled"])
+        self._open.discard(number)
+        if entry.get("refused"):
+            self._refused.add(number)

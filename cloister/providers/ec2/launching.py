@@ -9,7 +9,7 @@ from typing import Any
 
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
-from cloister.providers.ec2.api import Aws, AwsError, ReplyLost
+from cloister.providers.ec2.api import Aws, AwsError
 from cloister.providers.ec2.batches import Batch, Rung, Site, ladder, machine_of, request
 from cloister.providers.ec2.images import user_of
 from cloister.providers.ec2.journal import Intent, Journal
@@ -18,7 +18,6 @@ from cloister.providers.ec2.tags import Identity
 
 # The burst that AWS allows; after it two calls per second.
 CALLS_AT_ONCE = 5
-_REPEATS_MAX = 6
 # A token whose instances have been terminated stays used up: each attempt has another one.
 _ATTEMPTS_MAX = 10
 _NO_ROOM = frozenset(
@@ -79,7 +78,7 @@ def replay(launching: Launching) -> None:
             try:
                 _asked(launching, intent)
             except AwsError as error:
-                launching.journal.settle(intent, error.code)
+                launching.journal.settle(intent, error.code, refused=True)
 
 
 def _uid(intent: Intent) -> str:
@@ -149,7 +148,7 @@ def _run(launching: Launching, site: Site, batch: Batch, rung: Rung) -> int:
         try:
             instances = _asked(launching, intent)
         except AwsError as error:
-            launching.journal.settle(intent, error.code)
+            launching.journal.settle(intent, error.code, refused=True)
             if error.code != "IdempotentInstanceTerminated":
                 raise
             continue
@@ -163,19 +162,7 @@ def _run(launching: Launching, site: Site, batch: Batch, rung: Rung) -> int:
 
 def _asked(launching: Launching, intent: Intent) -> list[Any]:
     """The very same call until it is answered: its token lets it be carried out once."""
-    pause_s = 0.5
-    for attempt in range(1, _REPEATS_MAX + 1):
-        try:
-            reply = launching.aws.call(intent.region, intent.action, **intent.request)
-        except ReplyLost:
-            if attempt == _REPEATS_MAX:
-                raise
-            launching.sleep(pause_s)
-            pause_s *= 2
-            continue
-        instances: list[Any] = reply["Instances"]
-        launching.journal.settle(
-            intent, " ".join(entry["InstanceId"] for entry in instances) or "none"
-        )
-        return instances
-    raise AssertionError("unreachable")
+    reply = launching.aws.seen(intent.region, intent.action, **intent.request)
+    instances: list[Any] = reply["Instances"]
+    launching.journal.settle(intent, " ".join(entry["InstanceId"] for entry in instances) or "none")
+    return instances

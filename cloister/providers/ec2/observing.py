@@ -42,6 +42,7 @@ class Instance:
     ended: float | None
     user: str
     port: int | None
+    token: str
     why: str
     identity: Identity | None
 
@@ -201,6 +202,7 @@ def _instance(entry: Mapping[str, Any], region: str) -> Instance:
         ended=_ended(entry),
         user=marks.get(tags.USER, ""),
         port=int(marks[tags.PORT]) if marks.get(tags.PORT) else None,
+        token=entry.get("ClientToken", ""),
         why=(entry.get("StateReason") or {}).get("Message", ""),
         identity=identity_of(entry),
     )

@@ -50,7 +50,7 @@ def _ensured(
         aws.asked(region, "create_placement_group", **request)
     except AwsError as error:
         if error.code != "InvalidPlacementGroup.Duplicate":
-            journal.settle(intent, error.code)
+            journal.settle(intent, error.code, refused=True)
             raise
     journal.settle(intent, "made")
     return name

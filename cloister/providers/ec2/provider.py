@@ -70,6 +70,9 @@ class Ec2Provider:
         record = read_record(folder)
         if record is not None and not seen.exists:
             seen = dataclasses.replace(seen, uid=record.uid)
+        elif record is None and folder.exists():
+            # A launch was killed before it had written its record, or a destroy after it had removed it.
+            seen = dataclasses.replace(seen, leftovers=(*seen.leftovers, str(folder)))
         return _as_configured(seen, spec)
 
     def apply(self, plan: Plan, report: Report) -> None:
@@ -124,10 +127,11 @@ class Ec2Provider:
         missing = {node.name for node in nodes}
         failed: Mapping[str, str] = {}
         for _ in range(_ROUNDS_MAX):
-            self._fill(launching, nodes, missing, report)
+            gone = self._fill(launching, nodes, missing, report)
             arrived = await_instances(
                 missing,
                 lambda: instances(aws, spec.name, launching.sites),
+                gone=gone,
                 within_s=spec.ec2.boot_within,
                 ready=lambda instance: report(
                     NodeEvent(node=instance.name, kind="running", detail=_where(instance))
@@ -215,8 +219,8 @@ class Ec2Provider:
 
     def _fill(
         self, launching: Launching, nodes: Sequence[Node], missing: Iterable[str], report: Report
-    ) -> None:
-        """Launch those of the missing nodes of which there is no instance."""
+    ) -> set[str]:
+        """Launch those of the missing nodes of which there is no instance; the ids of those that are gone."""
         name, wanted = launching.cluster.name, set(missing)
         there = instances(launching.aws, name, launching.sites)
         living = {instance.name for instance in there if not instance.is_gone}
@@ -224,6 +228,7 @@ class Ec2Provider:
         for node in absent:
             report(NodeEvent(node=node.name, kind="launching"))
         launch_batches(launching, batches(absent))
+        return {instance.id for instance in there if instance.is_gone}
 
     def _finish(self, launching: Launching) -> None:
         """End what exists twice, and let the regions reach each other."""
@@ -253,8 +258,8 @@ class Ec2Provider:
         regions: Iterable[str],
         names: set[str] | None,
         ended: Callable[[Instance], None],
-    ) -> None:
-        """End the instances of these nodes, or all, and wait until they have ended."""
+    ) -> list[Instance]:
+        """End the instances of these nodes, or all, and wait until they have ended; those that there were."""
         where = list(regions)
         found = instances(aws, cluster, where)
         ours = [i for i in found if names is None or i.name in names]
@@ -263,17 +268,28 @@ class Ec2Provider:
         removing.await_ended(
             lambda: instances(aws, cluster, where), ids, ended=ended, sleep=self.sleep
         )
+        return ours
 
     def _remove_cluster(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
         """In all regions: instances, then what they used; the files here go last."""
         _announce(plan.removals, report)
-        regions = _everywhere(aws, plan.cluster, _recorded(folder))
+        entries = journal.Journal(folder / journal.FILE)
+        journalled = [intent.region for intent in entries.recent_intents]
+        known = _everywhere(aws, plan.cluster, _recorded(folder))
+        regions = list(dict.fromkeys([*known, *journalled]))
+        seen = removing.Seen()
         ends_at = time.monotonic() + _REMOVE_WITHIN_S
         pause_s = _FIRST_PAUSE_S
         while True:
-            self._end(aws, plan.cluster, regions, None, _removed(report))
-            left = [t for t in things(aws, plan.cluster, regions) if not removing.remove(aws, t)]
-            if not left and not things(aws, plan.cluster, regions):
+            ended = self._end(aws, plan.cluster, regions, None, _removed(report))
+            rest = things(aws, plan.cluster, regions)
+            seen.note(ended, rest)
+            left = [thing for thing in rest if not removing.remove(aws, thing)]
+            if (
+                not left
+                and not things(aws, plan.cluster, regions)
+                and not seen.missing(entries.recent_intents)
+            ):
                 break
             if time.monotonic() > ends_at:
                 raise ProviderError(

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from cloister.errors import ProviderError
+from cloister.providers.ec2 import api
 from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.journal import Intent
 from cloister.providers.ec2.observing import Instance, Thing
-from cloister.providers.ec2.waiting import VISIBLE_WITHIN_S
 
 # AWS ends an instance in one to three minutes, and some machine types in ten.
 _ENDED_WITHIN_S = 900.0
@@ -44,7 +45,7 @@ def terminate(
 
 def _terminate(aws: Aws, region: str, ids: list[str], sleep: Callable[[float], None]) -> None:
     """Those that AWS does not know are tried again while they may be new."""
-    ends_at = time.monotonic() + VISIBLE_WITHIN_S
+    ends_at = time.monotonic() + api.VISIBLE_WITHIN_S
     while ids := _unknown(aws, region, ids):
         if time.monotonic() > ends_at:
             return
@@ -97,6 +98,38 @@ def await_ended(
         if waiting:
             sleep(pause_s)
             pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
+
+
+_MADE = {
+    "create_security_group": "security group",
+    "import_key_pair": "key pair",
+    "create_placement_group": "placement group",
+}
+
+
+class Seen:
+    """What a destroy has seen of what the journal says was made: the rest may only not be visible yet."""
+
+    def __init__(self) -> None:
+        self._marks: set[tuple[str, str]] = set()
+
+    def note(self, instances: Iterable[Instance], things: Iterable[Thing]) -> None:
+        self._marks |= {("run_instances", instance.token) for instance in instances}
+        for thing in things:
+            # A region has one group of the cluster, and its id is not known before the call.
+            name = "" if thing.kind == "security group" else thing.id
+            self._marks.add((f"{thing.kind} {thing.region}", name))
+
+    def missing(self, intents: Iterable[Intent]) -> list[Intent]:
+        return [intent for intent in intents if self._mark(intent) not in self._marks]
+
+    def _mark(self, intent: Intent) -> tuple[str, str]:
+        if intent.action == "run_instances":
+            return intent.action, str(intent.request["ClientToken"])
+        kind = _MADE[intent.action]
+        key = "KeyName" if kind == "key pair" else "GroupName"
+        name = "" if kind == "security group" else str(intent.request[key])
+        return f"{kind} {intent.region}", name
 
 
 def remove(aws: Aws, thing: Thing) -> bool:

@@ -6,14 +6,14 @@ import dataclasses
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from cloister.providers.ec2 import api
 from cloister.providers.ec2.observing import Instance, chosen
 
 # A describe call every second or two is far below AWS's limit; the first ones come sooner.
 _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 2.0
-# AWS may say of a new instance for a while that it does not exist.
-VISIBLE_WITHIN_S = 60.0
 _PROBES_AT_ONCE = 128
 _PROBE_S = 3.0
 _PROBE_PAUSE_S = 0.25
@@ -32,11 +32,15 @@ def await_instances(
     names: Iterable[str],
     find: Callable[[], Sequence[Instance]],
     *,
+    gone: AbstractSet[str],
     within_s: float,
     ready: Callable[[Instance], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Arrived:
-    """Until each of these nodes answers or has failed; `ready` is called for each as it answers."""
+    """Until each of these nodes answers or has failed; `ready` is called for each as it answers.
+
+    gone: instances that had ended before; AWS shows them for an hour.
+    """
     waiting, done, failed = set(names), dict[str, Instance](), dict[str, str]()
     probes: dict[str, Future[str]] = {}
     began = time.monotonic()
@@ -50,7 +54,7 @@ def await_instances(
                 instance = living.get(name)
                 waited_s = time.monotonic() - began
                 if instance is None:
-                    if why := _why_missing(name, found, waited_s):
+                    if why := _why_missing(name, found, gone, waited_s):
                         failed[name] = why
                 elif instance.id in probes:
                     probe = probes[instance.id]
@@ -72,16 +76,14 @@ def await_instances(
     return Arrived(ready=done, failed=failed)
 
 
-def _why_missing(name: str, found: Sequence[Instance], waited_s: float) -> str:
+def _why_missing(
+    name: str, found: Sequence[Instance], gone: AbstractSet[str], waited_s: float
+) -> str:
     """Empty as long as it may still appear."""
-    gone = [instance for instance in found if instance.name == name and instance.is_gone]
-    if waited_s > VISIBLE_WITHIN_S:
-        return f"{gone[-1].id} is {gone[-1].state}" if gone else "AWS does not show it"
-    # Only one of this launch: of those before it others may be shown for an hour.
-    recent = [instance for instance in gone if instance.launched > time.time() - waited_s - 5]
-    if recent and recent[-1].why:
-        return f"{recent[-1].id} is {recent[-1].state}: {recent[-1].why}"
-    return ""
+    for instance in found:
+        if instance.name == name and instance.is_gone and instance.id not in gone:
+            return f"{instance.id} is {instance.state}: {instance.why or 'AWS does not say why'}"
+    return "AWS does not show it" if waited_s > api.VISIBLE_WITHIN_S else ""
 
 
 def _why_silent(instance: Instance, ends_at: float) -> str:

@@ -1,0 +1,87 @@
+"""A process that starts victims: forks of itself that launch or destroy a cluster and kill themselves.
+
+Reads orders as JSON lines on standard input, answers each with a JSON line: how the victim ended and how
+many moments it had. A moment is a change of a file below the state folder; the victim kills itself just
+before the one with the number that the order names. Forking saves loading everything for each victim.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from cloister.cluster.lifecycle import destroy, launch
+from cloister.config.spec import ClusterSpec
+from cloister.providers.ec2 import api, provider
+
+_CHANGES = frozenset(("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree"))
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+class Moments:
+    """Counts the changes of files below a folder, and ends this process before the `fatal` one."""
+
+    def __init__(self, folder: str, fatal: int) -> None:
+        self._folder, self._fatal = folder, fatal
+        self.seen = 0
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            changes = isinstance(arguments[2], int) and bool(arguments[2] & _WRITING)
+        else:
+            changes = event in _CHANGES
+        if not changes or not str(arguments[0]).startswith(self._folder):
+            return
+        self.seen += 1
+        if self.seen == self._fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def victim(order: dict[str, Any], answer: int) -> None:
+    os.environ.update(order["env"])
+    state = Path(order["state"])
+    moments = Moments(str(state), order.get("fatal", 0))
+    sys.addaudithook(moments)
+    spec = ClusterSpec.model_validate(order["spec"])
+    if order["command"] == "launch":
+        launch(spec, state=state)
+    else:
+        destroy(spec.name, state=state, spec=spec)
+    os.write(answer, str(moments.seen).encode())
+
+
+def run(order: dict[str, Any]) -> dict[str, Any]:
+    here, there = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            victim(order, there)
+            status = 0
+        except Exception as error:  # noqa: BLE001 - told to the test
+            os.write(there, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(status)
+    os.close(there)
+    _, status = os.waitpid(pid, 0)
+    said = b"".join(iter(lambda: os.read(here, 4096), b"")).decode()
+    os.close(here)
+    return {"status": os.waitstatus_to_exitcode(status), "said": said}
+
+
+def main() -> None:
+    # Far above the simulation's delays, and far below AWS's, which nobody could wait for so often.
+    api.VISIBLE_WITHIN_S = 1.5
+    # What a victim would load, once.
+    assert provider
+    api._loader().load_service_model("ec2", "service-2")
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
