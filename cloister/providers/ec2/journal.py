@@ -62,9 +62,14 @@ class Journal:
         with self._lock:
             number = max(self._intents, default=0) + 1
             intent = Intent(
-                number=number, time=time.time(), region=region, action=action, request=request
+                number=number,
+                time=round(time.time(), 3),
+                region=region,
+                action=action,
+                request=request,
             )
-            self._write({"intent": number, "region": region, "action": action, "request": request})
+            entry = {"intent": number, "region": region, "action": action, "request": request}
+            self._write({"time": intent.time, **entry})
             self._intents[number] = intent
             self._open.add(number)
             return intent

@@ -40,3 +40,12 @@ def test_a_journal_that_was_cut_anywhere_is_read_and_written_on(tmp_path_factory
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     Journal(tmp_path / FILE).intend("r", "a", {})
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_what_aws_refused_is_not_waited_for(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / FILE)
+    refused, done, unknown = (journal.intend("r", "run_instances", {"n": n}) for n in range(3))
+    journal.settle(refused, "InsufficientInstanceCapacity", refused=True)
+    journal.settle(done, "i-1")
+    assert Journal(tmp_path / FILE).recent_intents == (done, unknown)
+    assert Journal(tmp_path / FILE).open_intents == (unknown,)
