@@ -70,12 +70,12 @@ class Failure(Exception):
 class Process:
     """A program that runs; `outputs` maps the descriptors still open to their frame kinds."""
 
-    def __init__(self, identity, pid, stdin, outputs):
+    def __init__(self, identity, pid, stdin, outputs, started):
         self.identity = identity
         self.pid = pid
         self.stdin = stdin
         self.outputs = outputs
-        self.started = time.time()
+        self.started = started
         self.input = bytearray()
         self.input_ends = False
         self.timed_out = False
@@ -542,6 +542,8 @@ def start(
                 outputs[here] = kind
             else:
                 ends[number] = open_log(target)
+        # Before it: whatever it writes is younger.
+        started = time.time()
         pid = spawn_command(command, environment, ends, folder)
     except BaseException:
         for descriptor in list(outputs) + ([stdin_here] if stdin_here is not None else []):
@@ -550,7 +552,7 @@ def start(
     finally:
         for descriptor in set(ends.values()):
             os.close(descriptor)
-    process = Process(identity, pid, stdin_here, outputs)
+    process = Process(identity, pid, stdin_here, outputs, started)
     process.once = once
     agent.adopt(process)
     if not once:

@@ -5,15 +5,20 @@ import marshal
 import os
 import stat
 import struct
+import sys
+import time
 
 # core is the agent's core module, put here by Agent.load.
 # glob, hashlib and shutil take longer to import than most operations take (hashlib 3 ms, for OpenSSL):
 # they come when they are needed.
 
 CHUNK = 1 << 18
+CLOCK_REALTIME_COARSE = 5
 INFLATED_BYTES = 1 << 20
 # Hashing so much with Python's own SHA-256 takes as long as loading OpenSSL's.
 SMALL_BYTES = 1 << 19
+# File times are those of the last tick of the kernel's clock.
+TICK_S = time.clock_getres(CLOCK_REALTIME_COARSE) if sys.platform == "linux" else 0.01
 PARTIAL = ".cloister-partial-"
 RECORD = struct.Struct(">IQ")  # entry's index, size
 
@@ -87,8 +92,11 @@ def get(agent, identity, path):
     agent.producers.append(produce)
 
 
-def find(agent, identity, root, patterns):
-    """Regular files below `root` that match, with size, SHA-256, mode and time; never outside `root`."""
+def find(agent, identity, root, patterns, since=0.0):
+    """Regular files below `root` that match, with size, SHA-256, mode and time; never outside `root`.
+
+    since: only those that were written from then on (Unix seconds of this node's clock).
+    """
     import glob
 
     base = os.path.realpath(os.path.expanduser(root))
@@ -100,7 +108,8 @@ def find(agent, identity, root, patterns):
         for path in glob.glob(os.path.join(glob.escape(base), pattern), recursive=True):
             for name in _files_of(path):
                 real = os.path.realpath(name)
-                if real.startswith(base + os.sep) and os.path.isfile(real):
+                inside = real.startswith(base + os.sep) and os.path.isfile(real)
+                if inside and os.stat(real).st_mtime >= since - TICK_S:
                     found[os.path.relpath(name, base)] = real
     agent.reply(identity, [_described(path, real) for path, real in sorted(found.items())])
 

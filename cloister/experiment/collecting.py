@@ -27,16 +27,16 @@ def collect(
     finds: list[tuple[Running, str, str, Pending]] = []
     fetches: list[tuple[Running, str, Fetch]] = []
     for running, where, prefix, patterns in _searches(everything):
+        # Logs are in a folder of the trial; other files, if older than the process, are another trial's.
+        since = running.outcome.started_at if prefix and running.outcome else 0.0
         try:
-            reply = running.channel.begin("find", root=where, patterns=patterns)
+            reply = running.channel.begin("find", root=where, patterns=patterns, since=since)
             finds.append((running, where, prefix, reply))
         except CloisterError as error:
             failure = failure or _uncollected(running, error)
     for running, where, prefix, reply in finds:
         try:
             for found in [Found(**entry) for entry in reply.wait(COLLECT_WITHIN_S)]:
-                if prefix and not _is_of_this_trial(running, found):
-                    continue
                 path = f"{running.label}/{prefix}{found.path}"
                 channel = running.channel
                 fetch = Fetch(channel, f"{where}/{found.path}", folder / path)
@@ -90,12 +90,6 @@ class DiskSpace:
 
 def _uncollected(running: Running, error: Exception) -> TrialFailed:
     return TrialFailed("invalid", f"collecting from {running.label} failed: {error}")
-
-
-def _is_of_this_trial(running: Running, found: Found) -> bool:
-    """Whether the file was written since the process started: an older one is another trial's."""
-    outcome = running.outcome
-    return outcome is None or found.mtime_ns / 1e9 >= outcome.started_at - 0.01
 
 
 def _fetched(running: Running, path: str, fetch: Fetch) -> Artifact:

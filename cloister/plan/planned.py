@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+
 from cloister.config.spec import ClusterSpec, ManualNodeSpec, RoleSpec
 from cloister.plan.observed import Node
 
@@ -11,53 +14,40 @@ _THIS_MACHINE = "this machine"
 
 def planned_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
     """In launch order; the address is empty where the provider is going to choose it."""
-    if cluster.provider == "manual":
-        return _manual_nodes(cluster)
-    if cluster.provider == "ec2":
-        return _ec2_nodes(cluster)
-    return _local_nodes(cluster)
+    match cluster.provider:
+        case "manual":
+            return _manual_nodes(cluster)
+        case "ec2":
+            return tuple(_on_ec2(cluster, node) for node in _made_nodes(cluster))
+        case "local":
+            return tuple(_on_this_machine(cluster, node) for node in _made_nodes(cluster))
 
 
-def _local_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
-    return tuple(
-        Node(
-            name=f"{role}{number}",
-            roles=(role, *_also(cluster, role)),
-            number=number,
-            address="",
-            private_address="",
-            port=cluster.local.port,
-            connect_timeout_s=cluster.ssh.connect_timeout,
-            port_space=_THIS_MACHINE,
-            work_folder=cluster.work_folder,
-        )
-        for role, spec in cluster.roles.items()
-        if spec.same_as is None
-        for number in range(1, spec.count + 1)
-    )
+def _made_nodes(cluster: ClusterSpec) -> Iterator[Node]:
+    """Of a provider that makes its nodes; the region is empty where the credentials' own one is meant."""
+    for role, spec in cluster.roles.items():
+        if spec.same_as is not None:
+            continue
+        for number, region in enumerate(_regions(cluster, spec), 1):
+            yield Node(
+                name=f"{role}{number}",
+                roles=(role, *_also(cluster, role)),
+                number=number,
+                address="",
+                private_address="",
+                connect_timeout_s=cluster.ssh.connect_timeout,
+                region=region,
+                work_folder=cluster.work_folder,
+            )
 
 
-def _ec2_nodes(cluster: ClusterSpec) -> tuple[Node, ...]:
-    """The region is empty where the credentials' own one is meant."""
-    return tuple(
-        Node(
-            name=f"{role}{number}",
-            roles=(role, *_also(cluster, role)),
-            number=number,
-            address="",
-            private_address="",
-            user=cluster.ssh.user,
-            port=cluster.ssh.port,
-            key=cluster.ssh.key,
-            gateway=cluster.ssh.gateway,
-            connect_timeout_s=cluster.ssh.connect_timeout,
-            region=region,
-            work_folder=cluster.work_folder,
-        )
-        for role, spec in cluster.roles.items()
-        if spec.same_as is None
-        for number, region in enumerate(_regions(cluster, spec), 1)
-    )
+def _on_this_machine(cluster: ClusterSpec, node: Node) -> Node:
+    return dataclasses.replace(node, port=cluster.local.port, region="", port_space=_THIS_MACHINE)
+
+
+def _on_ec2(cluster: ClusterSpec, node: Node) -> Node:
+    ssh = cluster.ssh
+    return dataclasses.replace(node, user=ssh.user, port=ssh.port, key=ssh.key, gateway=ssh.gateway)
 
 
 def _regions(cluster: ClusterSpec, role: RoleSpec) -> list[str]:

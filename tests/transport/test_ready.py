@@ -138,7 +138,7 @@ def test_a_command_is_waited_for_until_it_succeeds(channel: Channel) -> None:
     process.stop()
 
 
-@pytest.mark.parametrize(
+NEVER = pytest.mark.parametrize(
     ("kind", "value"),
     [
         ("port", 1),
@@ -148,6 +148,9 @@ def test_a_command_is_waited_for_until_it_succeeds(channel: Channel) -> None:
         ("command", "false"),
     ],
 )
+
+
+@NEVER
 def test_what_never_becomes_ready_is_told_so_in_time(
     channel: Channel, kind: str, value: Any
 ) -> None:
@@ -160,16 +163,7 @@ def test_what_never_becomes_ready_is_told_so_in_time(
     process.stop()
 
 
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("port", 1),
-        ("log", "never"),
-        ("file", "never"),
-        ("http", "http://127.0.0.1:1/"),
-        ("command", "false"),
-    ],
-)
+@NEVER
 def test_what_ends_before_it_is_ready_is_told_so_at_once(
     channel: Channel, kind: str, value: Any
 ) -> None:

@@ -233,3 +233,11 @@ def test_files_and_folders_are_removed_but_never_the_home(channel: Channel, fold
     for path in ("/", "~", channel.home, f"{channel.home}/."):
         with pytest.raises(Refused, match="will not remove"):
             channel.call("remove", path=path)
+
+
+def test_files_from_before_a_moment_are_left_out(channel: Channel, folder: Path) -> None:
+    (folder / "old").write_text("o")
+    os.utime(folder / "old", (1_000_000_000, 1_000_000_000))
+    (folder / "new").write_text("n")
+    told = channel.call("find", root=".", patterns=["*"], since=1_500_000_000.0)
+    assert [entry["path"] for entry in told] == ["new"]
