@@ -24,9 +24,14 @@ from cloister.transport.process import Outcome, signal_name
 # sshd made the login shell a session of its own, hence `kill -9 0`. The watcher reads what only ever
 # ends: descriptor 3, our end of standard input. SHLVL: without it bash takes itself for a login by sshd
 # and reads .bashrc once more.
+# Swept until nothing is found, as what forks meanwhile is in no list; but not for ever.
 _SWEEP = """
-for e in $(grep -lsz '^CLOISTER_PROCESS={mark}$' /proc/[0-9]*/environ); do
-  p=${{e#/proc/}}; kill -9 "${{p%/environ}}" 2>/dev/null
+for n in 1 2 3 4 5 6 7 8 9; do
+  f=$(grep -lsz '^CLOISTER_PROCESS={mark}$' /proc/[0-9]*/environ)
+  [ -n "$f" ] || break
+  for e in $f; do
+    p=${{e#/proc/}}; kill -9 "${{p%/environ}}" 2>/dev/null
+  done
 done
 """
 _SCRIPT = """
