@@ -7,9 +7,17 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cloister.cluster import Cluster
+
+# The first text that hypothesis draws in a fresh checkout takes seconds, as it tabulates Unicode then; its
+# watch over the time that drawing takes says nothing about what is tested.
+hypothesis.settings.register_profile(
+    "here", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("here")
 
 LocalCluster = Callable[..., Cluster]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cloister.cluster.cluster import Cluster
 from cloister.cluster.host_keys import key_known_to_user, pin, pinned
 from cloister.cluster.lock import holding
+from cloister.cluster.provided import kind_of, provider_of
 from cloister.cluster.ssh_files import write_ssh_files
 from cloister.cluster.state import clusters_folder
 from cloister.durable import write_json
@@ -18,7 +19,7 @@ from cloister.errors import CloisterError, PartlyDone, ProviderError, UsageError
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.providers.nodes import node_to_json
 from cloister.providers.provider import Paid, Provider, Report, provider_for
-from cloister.providers.record import cluster_folder, read_record
+from cloister.providers.record import cluster_folder
 
 if TYPE_CHECKING:
     from cloister.config.spec import ClusterSpec
@@ -63,12 +64,12 @@ def dollars_text(dollars: float | None) -> str:
 
 def observe(name: str, *, state: Path, spec: ClusterSpec | None = None) -> Observed:
     """What exists of the cluster; `spec` is for those that another machine launched."""
-    return _provider(name, state, spec).observe(name)
+    return provider_of(name, state, spec).observe(name)
 
 
 def quote(plan: Plan, spec: ClusterSpec, *, state: Path) -> list[str]:
     """What applying the plan would take and cost, in lines for a person; none where nothing is paid."""
-    provider = _provider(spec.name, state, spec)
+    provider = provider_of(spec.name, state, spec)
     return provider.quote(plan) if isinstance(provider, Paid) else []
 
 
@@ -126,7 +127,7 @@ def destroy(
     name = _chosen(name, state)
     began = time.monotonic()
     with holding(name, "cloister destroy", state=state, wait_s=wait_s, say=say):
-        removing = _provider(name, state, spec, provider)
+        removing = provider_of(name, state, spec, provider)
         observed = first = removing.observe(name, everywhere=True)
         for _ in range(_DESTROY_ROUNDS_MAX):
             if not observed.exists:
@@ -161,18 +162,18 @@ def clusters(
     spec, provider: look there too for clusters that other machines launched.
     """
     kind = provider or (spec.provider if spec is not None else None)
-    names = {name: _kind(name, state) for name in cluster_names(state)}
+    names = {name: kind_of(name, state) for name in cluster_names(state)}
     for paid in {kind, *names.values()} - {None}:
         account = provider_for(str(paid), clusters_folder(state), spec if kind == paid else None)
         if isinstance(account, Paid):
             names |= {name: paid for name in account.names() if name not in names}
-    observed = (_provider(name, state, kind=kind).observe(name) for name, kind in names.items())
+    observed = (provider_of(name, state, kind=kind).observe(name) for name, kind in names.items())
     return sorted((entry for entry in observed if entry.exists), key=lambda entry: entry.name)
 
 
 def bill(observed: Observed, *, state: Path) -> Bill | None:
     """What the cluster costs; None where nothing is paid."""
-    provider = _provider(observed.name, state, kind=observed.provider)
+    provider = provider_of(observed.name, state, kind=observed.provider)
     return provider.bill(observed.name) if isinstance(provider, Paid) else None
 
 
@@ -187,7 +188,7 @@ def cluster_names(state: Path) -> list[str]:
 
 def is_known(name: str, state: Path) -> bool:
     """Whether there is a record of it on this machine."""
-    return _kind(name, state) is not None
+    return kind_of(name, state) is not None
 
 
 def open_cluster(
@@ -222,23 +223,8 @@ def _chosen(name: str | None, state: Path) -> str:
     )
 
 
-def _provider(
-    name: str, state: Path, spec: ClusterSpec | None = None, kind: str | None = None
-) -> Provider:
-    """As the record says, else as the caller does."""
-    configured = spec.provider if spec is not None else None
-    known = _kind(name, state) or kind or configured or "local"
-    fits = spec if spec is not None and spec.provider == known else None
-    return provider_for(known, clusters_folder(state), fits)
-
-
-def _kind(name: str, state: Path) -> str | None:
-    record = read_record(cluster_folder(clusters_folder(state), name))
-    return record.provider if record else None
-
-
 def _expect_same_provider(spec: ClusterSpec, state: Path) -> None:
-    kind = _kind(spec.name, state)
+    kind = kind_of(spec.name, state)
     if kind is not None and kind != spec.provider:
         raise UsageError(
             f"cluster {spec.name} exists with provider {kind}; the configuration says {spec.provider}",

@@ -97,6 +97,9 @@ class MachineSpec(Model):
     placement: Literal["cluster", "spread", "partition"] | None = Field(
         None, description="The strategy of a placement group for the role's nodes."
     )
+    swap: Annotated[int, Field(ge=1, le=16_384)] | None = Field(
+        None, description="GiB of a volume for swap, which `cloister attach-swap` gives each node."
+    )
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -121,6 +124,26 @@ class ExposeSpec(Model):
 class BudgetSpec(Model):
     dollars_max: float | None = Field(None, gt=0, allow_inf_nan=False)
     hours_max: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
+class DevelopmentSpec(Model):
+    """The instance on which code is written and images are made of; a text stands for `address`."""
+
+    address: str = Field(
+        min_length=1, description="Its name or address, at which this machine reaches it."
+    )
+    user: str | None = Field(None, description="By default ssh.user.")
+    port: Port | None = Field(None, description="By default ssh.port.")
+    key: str | None = Field(None, description="By default ssh.key.")
+    folders: list[str] = Field(
+        default_factory=list,
+        description="What `cloister redeploy` copies to the nodes: files and folders below its user's home.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"address": value} if isinstance(value, str) else value
 
 
 class Ec2Spec(MachineSpec):
@@ -151,7 +174,16 @@ class Ec2Spec(MachineSpec):
     lease: Duration = Field(
         4 * 3600.0, ge=300, description="Nodes end by themselves after so long."
     )
+    schedule_role: (
+        Annotated[str, _like(r"arn:[a-z-]+:iam::\d{12}:role/.+", "arn:aws:iam::…:role/…")] | None
+    ) = Field(
+        None,
+        description="A role for EventBridge Scheduler, which then ends the nodes as well when the lease is over.",
+    )
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
+    development: DevelopmentSpec | None = Field(
+        None, description="For login-ami, redeploy and bake."
+    )
     boot_within: Duration = Field(
         300.0, ge=1, description="A node that does not answer by then is replaced."
     )

@@ -24,8 +24,6 @@ _UNSAFE = (
 _UNUSED = {
     "servers_file": "the names of the workers are in servers/servers.txt",
     "datagen_instance_ip": "nothing uses it",
-    "ami_instance_ip": "name the development instance in its own command",
-    "swap_size_driver": "a volume for swap was never formatted, used or deleted",
 }
 _USED = frozenset(
     (
@@ -42,8 +40,12 @@ _USED = frozenset(
         "root_size",
         "driver_file",
         "master_file",
+        "ami_instance_ip",
+        "swap_size_driver",
     )
 )
+# What the original's redeploy had in its code, in the end.
+_FOLDERS = ("clamor", "weld", "cloister", ".bashrc")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,11 @@ def converted(tree: Located) -> Converted:
     driver = "master" if "master_file" in given and "driver_file" not in given else "driver"
     name, notes = _name(given.get("cluster_name"))
     roles = {
-        driver: maker.table(count=1, machine=_truthy(given.get("driver_instance_type"))),
+        driver: maker.table(
+            count=1,
+            machine=_truthy(given.get("driver_instance_type")),
+            swap=_truthy(given.get("swap_size_driver")),
+        ),
         "manager": maker.table(same_as=driver),
         "workers": maker.table(count=given.get("nworkers", 1)),
     }
@@ -79,6 +85,7 @@ def converted(tree: Located) -> Converted:
         image=maker.table(ami=given.get("ami"), ami_tag=_tag(given)),
         disk=given.get("root_size"),
         key_pair=given.get("identity_file"),
+        development=maker.development(_truthy(given.get("ami_instance_ip"))),
     )
     cluster = maker.table(
         name=name,
@@ -109,6 +116,12 @@ class _Maker:
                 for key, value in present.items()
             },
         )
+
+    def development(self, address: Located | None) -> Located | None:
+        if address is None:
+            return None
+        folders = tuple(Located(place=self._place, value=name) for name in _FOLDERS)
+        return self.table(address=address, folders=Located(place=self._place, value=folders))
 
 
 def _name(given: Located | None) -> tuple[Located | None, list[str]]:

@@ -64,6 +64,10 @@ def test_the_newer_form_means_the_same(tmp_path: Path) -> None:
     assert list(cluster.roles) == ["driver", "manager", "workers"]
     assert cluster.roles["driver"].machine == "r5.2xlarge"
     assert cluster.ec2.disk == 100
+    assert (cluster.roles["driver"].swap, cluster.roles["workers"].swap) == (64, None)
+    assert cluster.ec2.development is not None
+    assert cluster.ec2.development.address == "ec2-192-0-2-1.compute-1.amazonaws.com"
+    assert cluster.ec2.development.folders == ["clamor", "weld", "cloister", ".bashrc"]
     assert cluster.ec2.image is not None
     assert (cluster.ec2.image.ami, cluster.ec2.image.ami_tag) == ("ami-0123456789abcdef0", None)
 
@@ -87,9 +91,7 @@ def test_what_is_ignored_or_was_unsafe_is_said_in_a_line_each(tmp_path: Path) ->
     said = [note.rpartition("ps_config.json: ")[2].partition(":")[0] for note in notes]
     assert said == [
         "servers_file",
-        "ami_instance_ip",
         "datagen_instance_ip",
-        "swap_size_driver",
         "tables",
         "unsafe, not done",
     ]
