@@ -1,4 +1,4 @@
-"""Real local clusters for every test: in state folders of their own, and destroyed whatever happens."""
+"""Real local clusters, and clusters on a simulated EC2, for every test; destroyed whatever happens."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from cloud.client import Cloud
+from ec2_account import Account
 
 from cloister.cluster import Cluster
 
@@ -52,3 +54,23 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
     finally:
         for name, state in launched:
             destroy(name, state=state)
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """One simulated cloud for each module."""
+    # All thirty-four that moto knows would take each destroy a second.
+    folder = tmp_path_factory.mktemp("cloud")
+    with Cloud.start(folder, regions=["us-east-1", "eu-west-1", "us-west-2"]) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def account(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """A cluster name of its own for each test; nothing of it may be left."""
+    for name, value in cloud.variables.items():
+        monkeypatch.setenv(name, value)
+    account = Account(cloud, tmp_path / "state", f"t{secrets.token_hex(4)}")
+    yield account
+    account.destroy()
+    assert account.billable() == []

@@ -41,6 +41,7 @@ def _register() -> None:
     from cloister.cli import (
         copying,
         describing,
+        leasing,
         lifecycle,
         reaching,
         reporting,
@@ -55,6 +56,7 @@ def _register() -> None:
         describing.plan,
         lifecycle.launch,
         lifecycle.ls,
+        leasing.extend,
         reaching.login,
         reaching.run_command,
         reaching.ps,

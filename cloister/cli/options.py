@@ -42,6 +42,29 @@ def config_options(function: F) -> F:
     return function
 
 
+class _Duration(click.ParamType):
+    """As in configurations: `90m`, `1h30m`, or a number of seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        from cloister.config.fields import seconds
+
+        try:
+            return float(value)
+        except ValueError:
+            pass
+        try:
+            return float(str(seconds(value)))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+DURATION = _Duration()
+
+
 def json_option(function: F) -> F:
     return click.option("--json", "json", is_flag=True, help="Print the result as JSON.")(function)
 

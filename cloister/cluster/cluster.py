@@ -13,7 +13,10 @@ from cloister.plan.observed import Node, ObservedNode
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """`folder` holds the cluster's files on this machine; `dead` are nodes that cannot be used."""
+    """`folder` holds the cluster's files on this machine; `dead` are nodes that cannot be used.
+
+    expires: the end of its lease in Unix seconds, where it has one.
+    """
 
     name: str
     uid: str
@@ -21,6 +24,7 @@ class Cluster:
     folder: Path
     nodes: tuple[Node, ...]
     dead: tuple[ObservedNode, ...] = ()
+    expires: int | None = None
 
     @property
     def marks(self) -> Mapping[str, str]:

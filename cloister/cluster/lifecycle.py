@@ -254,6 +254,7 @@ def _cluster(observed: Observed, state: Path) -> Cluster:
             _with_pin(folder, entry.node) for entry in observed.nodes if entry.state != "dead"
         ),
         dead=tuple(entry for entry in observed.nodes if entry.state == "dead"),
+        expires=observed.expires,
     )
 
 

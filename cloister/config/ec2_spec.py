@@ -125,6 +125,11 @@ class BudgetSpec(Model):
     dollars_max: float | None = Field(None, gt=0, allow_inf_nan=False)
     hours_max: float | None = Field(None, gt=0, allow_inf_nan=False)
 
+    @property
+    def limits(self) -> bool:
+        """Whether it has a limit at all."""
+        return self.dollars_max is not None or self.hours_max is not None
+
 
 class DevelopmentSpec(Model):
     """The instance on which code is written and images are made of; a text stands for `address`."""

@@ -11,6 +11,7 @@ from cloister.cluster.host_keys import pin
 from cloister.cluster.inventory import write_inventory
 from cloister.cluster.lifecycle import launch
 from cloister.config.spec import ClusterSpec
+from cloister.deploy.leases import tell_of_lease
 from cloister.errors import CloisterError, HostKeyChanged, NodeError, NoPython
 from cloister.plan.observed import Node
 from cloister.providers.provider import Report
@@ -22,6 +23,12 @@ READY_WITHIN_S = 120.0
 _PAUSE_S = 0.5
 # Below each node's work folder.
 NAMES = "servers"
+
+# Status 2 is an end with warnings. https://docs.cloud-init.io/en/latest/explanation/failure_states.html
+_BOOTED = (
+    "command -v cloud-init >/dev/null || exit 0; cloud-init status --wait >/dev/null; s=$?;"
+    " [ $s = 0 ] || [ $s = 2 ] || { cloud-init status --long; exit 1; }"
+)
 
 Say = Callable[[str], None]
 
@@ -41,6 +48,9 @@ def bring_up(
 
     with Links(marks=cluster.marks, pin=pin_key) as links:
         await_nodes(links, cluster.nodes)
+        if spec.provider == "ec2":
+            await_boot(links, cluster.nodes, spec.ec2.boot_within)
+        tell_of_lease(links, cluster, state=state, spec=spec)
         _copy(links, cluster, servers)
     return cluster
 
@@ -62,6 +72,23 @@ def await_nodes(links: Links, nodes: Sequence[Node], within_s: float = READY_WIT
             time.sleep(_PAUSE_S)
 
     fan_out(nodes, open_when_ready, at_once=links.at_once).raise_first()
+
+
+def await_boot(links: Links, nodes: Sequence[Node], within_s: float) -> None:
+    """Until cloud-init has done all that the image has it do; CloisterError for nodes where it failed."""
+    result = links.run(nodes, _BOOTED, timeout_s=within_s)
+    failed = {name: outcome for name, outcome in result.values.items() if not outcome.ok}
+    if failed or result.errors:
+        lines = [str(error) for error in result.errors.values()]
+        lines += [
+            f"{name}: {outcome}: {' '.join(outcome.stdout.decode('utf-8', 'replace').split())}"
+            for name, outcome in failed.items()
+        ]
+        raise CloisterError(
+            "these nodes answer, but have not booted to the end:\n"
+            + "\n".join(f"    {line}" for line in lines),
+            hint="`cloister login NODE`, then `cloud-init status --long`; `cloister launch` looks again",
+        )
 
 
 def copy_names(cluster: Cluster, *, servers: Path, say: Say) -> list[str]:

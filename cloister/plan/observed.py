@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 State = Literal["running", "starting", "dead"]
+# A node's label: when it ends by itself, in Unix seconds.
+EXPIRES = "expires"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,11 +64,16 @@ class Bill:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Observed:
-    """`uid` is the cluster's unique id, empty when nothing of it exists; nodes in launch order."""
+    """`uid` is the cluster's unique id, empty when nothing of it exists; nodes in launch order.
+
+    expires: the end of its lease in Unix seconds, where it has one; a node's own end is its label
+    EXPIRES, and differs after a lease was prolonged and the node was not told yet.
+    """
 
     name: str
     provider: str
     uid: str = ""
+    expires: int | None = None
     nodes: tuple[ObservedNode, ...] = ()
     # Things of the cluster that are neither a node nor part of one: stray processes, folders.
     leftovers: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -57,6 +57,37 @@ class Paid(Protocol):
 
     def quote(self, plan: Plan) -> list[str]:
         """What applying the plan would take and cost, in lines for a person."""
+        ...
+
+    def expect_within_budget(self, name: str, *, until: float, what: str) -> None:
+        """UsageError if the cluster, going on until then (Unix seconds), could cost more than its budget.
+
+        what: that for which it would go on, as the beginning of the message.
+        """
+        ...
+
+
+@runtime_checkable
+class Leased(Protocol):
+    """A provider whose nodes end by themselves when the lease is over."""
+
+    def lease_s(self, name: str) -> float:
+        """How long a new lease of the cluster is."""
+        ...
+
+    def prolong(self, name: str, expires: int, say: Callable[[str], None]) -> None:
+        """The lease ends then (Unix seconds), for launches and for the provider's own services.
+
+        The nodes themselves are told over SSH. UsageError if the budget does not allow it.
+        """
+        ...
+
+    def tell(self, expires: int) -> tuple[str, bytes]:
+        """The command that tells a node when it ends, and the command's input."""
+        ...
+
+    def mark_told(self, name: str, nodes: Iterable[str], expires: int) -> None:
+        """These nodes have been told."""
         ...
 
 

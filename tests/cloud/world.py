@@ -35,6 +35,8 @@ class World:
         self.network = Network()
         self.nodes = Nodes(folder)
         self.launched = 0
+        # Schedule and its time → what tests had skipped when it was set.
+        self.skipped: dict[tuple[str, str], float] = {}
         self._regions: dict[str, Region] = {}
 
     def configure(self, changes: Mapping[str, Any]) -> None:

@@ -34,9 +34,15 @@ _EXPIRED = frozenset(
 # AWS's own failures: nobody knows what was done.
 _UNKNOWN = frozenset(("InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"))
 _NOT_SEEN = frozenset(
-    ("InvalidKeyPair.NotFound", "InvalidGroup.NotFound", "InvalidPlacementGroup.Unknown")
+    (
+        "InvalidKeyPair.NotFound",
+        "InvalidGroup.NotFound",
+        "InvalidPlacementGroup.Unknown",
+        "InvalidInstanceID.NotFound",
+    )
 )
-_DENIED = frozenset(("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"))
+# This identity may not make that call.
+DENIED = frozenset(("UnauthorizedOperation", "AccessDenied", "AccessDeniedException"))
 
 
 class AwsError(ProviderError):
@@ -56,7 +62,7 @@ class Credentials(ProviderError):
 
 
 def _hint(code: str, action: str) -> str:
-    if code in _DENIED:
+    if code in DENIED:
         return f"this identity may not call {action}; `cloister doctor --aws` tries every call"
     if code in _THROTTLED:
         return "other programs use up this account's rate; run the command again, it continues"

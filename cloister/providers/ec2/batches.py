@@ -15,7 +15,7 @@ from cloister.plan.observed import Node
 from cloister.providers.ec2 import tags
 from cloister.providers.ec2.images import Image
 from cloister.providers.ec2.tags import Identity
-from cloister.providers.ec2.userdata import user_data
+from cloister.providers.ec2.userdata import lease_script
 
 # AWS's advice is five calls at once of up to 100; few nodes start soonest in calls of about 20.
 BATCH_MIN, BATCH_MAX = 20, 100
@@ -182,7 +182,7 @@ def request(
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": disk}],
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-        "UserData": user_data(identity.expires),
+        "UserData": lease_script(identity.expires),
         "TagSpecifications": tags.specification(
             ["instance", "volume", "network-interface", *_spot_kind(rung)], marks
         ),

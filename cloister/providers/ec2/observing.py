@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cloister.plan.observed import Node, Observed, ObservedNode, State
+from cloister.plan.observed import EXPIRES, Node, Observed, ObservedNode, State
 from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.tags import Identity, identity_of, tags_of
@@ -37,6 +37,7 @@ class Instance:
     private_address: str
     zone: str
     machine: str
+    image: str
     spot: bool
     launched: float
     ended: float | None
@@ -110,12 +111,13 @@ def observed(
     """`key` is the private key file of the cluster, if it is here."""
     living = chosen([instance for instance in found if not instance.is_gone])
     carriers: list[Instance | Thing] = [*living.values(), *rest]
-    uids = [entry.identity.uid for entry in carriers if entry.identity]
+    identities = [entry.identity for entry in carriers if entry.identity]
     nodes = sorted(living.values(), key=lambda instance: (instance.roles, instance.number))
     return Observed(
         name=name,
         provider="ec2",
-        uid=uids[0] if uids else "",
+        uid=identities[0].uid if identities else "",
+        expires=max((identity.expires for identity in identities), default=None),
         nodes=tuple(_observed_node(instance, key) for instance in nodes),
         leftovers=tuple(str(thing) for thing in rest),
     )
@@ -146,13 +148,24 @@ def _observed_node(instance: Instance, key: str | None) -> ObservedNode:
         port=instance.port,
         key=key,
         region=instance.region,
-        labels={"zone": instance.zone, "machine": instance.machine, "instance": instance.id},
+        labels=_labels(instance),
         port_space=instance.id,
     )
     state = _STATES.get(instance.state, "dead")
     if state == "running" and not instance.address:
         state = "starting"
     return ObservedNode(node=node, state=state, detail=_detail(instance))
+
+
+def _labels(instance: Instance) -> dict[str, object]:
+    return {
+        "zone": instance.zone,
+        "machine": instance.machine,
+        "market": "spot" if instance.spot else "on-demand",
+        "image": instance.image,
+        "instance": instance.id,
+        EXPIRES: instance.identity.expires if instance.identity else 0,
+    }
 
 
 def _detail(instance: Instance) -> str:
@@ -197,6 +210,7 @@ def _instance(entry: Mapping[str, Any], region: str) -> Instance:
         private_address=entry.get("PrivateIpAddress") or "",
         zone=entry.get("Placement", {}).get("AvailabilityZone", ""),
         machine=entry.get("InstanceType", ""),
+        image=entry.get("ImageId", ""),
         spot=entry.get("InstanceLifecycle") == "spot",
         launched=entry["LaunchTime"].timestamp(),
         ended=_ended(entry),

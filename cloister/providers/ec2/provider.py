@@ -12,17 +12,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.plan.actions import Plan, Remove
+from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import access, claim, journal, removing
+from cloister.providers.ec2 import access, claim, journal, lease, removing
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
 from cloister.providers.ec2.observing import (
     Instance,
+    Thing,
     cluster_names,
     instances,
     observed,
@@ -32,9 +35,11 @@ from cloister.providers.ec2.observing import (
 )
 from cloister.providers.ec2.placement import ensured_placement_groups
 from cloister.providers.ec2.prices import Prices, bill
-from cloister.providers.ec2.quoting import expect_within, hourly, quote
+from cloister.providers.ec2.quoting import hourly, quote
+from cloister.providers.ec2.schedules import schedules
 from cloister.providers.ec2.sites import Ground, ground, roles_by_region
 from cloister.providers.ec2.tags import Identity
+from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
 from cloister.providers.provider import NodeEvent, Report
 from cloister.providers.record import claimed, cluster_folder, forget, read_record
@@ -64,7 +69,8 @@ class Ec2Provider:
         aws = self._aws(spec)
         regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
         key = folder / access.KEY_FILE
-        found, rest = instances(aws, name, regions), things(aws, name, regions)
+        found = instances(aws, name, regions)
+        rest = (_all_things if everywhere else things)(aws, name, regions)
         own = str(key) if key.exists() else (spec.ssh.key if spec else None)
         seen = observed(name, found, rest, key=own)
         record = read_record(folder)
@@ -96,6 +102,41 @@ class Ec2Provider:
         aws = self._aws(spec)
         found = instances(aws, name, _everywhere(aws, name, spec))
         return bill(Prices(aws, self.clusters.parent), found, time.time())
+
+    def expect_within_budget(self, name: str, *, until: float, what: str) -> None:
+        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        if spec is None or not spec.ec2.budget.limits:
+            return
+        paid = self.bill(name)
+        if paid is not None:
+            expect_going_on_within(spec.ec2.budget, paid, now=time.time(), until=until, what=what)
+
+    # --- the lease -------------------------------------------------------------------------------
+
+    def lease_s(self, name: str) -> float:
+        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        return spec.ec2.lease if spec else Ec2Spec().lease
+
+    def prolong(self, name: str, expires: int, say: Callable[[str], None]) -> None:
+        self.expect_within_budget(name, until=expires, what="the longer lease")
+        aws, spec, regions = self._known_of(name)
+        living = _living(instances(aws, name, regions))
+        rest = things(aws, name, regions)
+        lease.prolong(aws, name, living, rest, expires, role=_role(spec), say=say)
+
+    def tell(self, expires: int) -> tuple[str, bytes]:
+        return TELL, lease_script(expires).encode()
+
+    def mark_told(self, name: str, nodes: Iterable[str], expires: int) -> None:
+        aws, _, regions = self._known_of(name)
+        told = set(nodes)
+        living = _living(instances(aws, name, regions))
+        lease.mark(aws, [i for i in living if i.name in told], expires)
+
+    def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
+        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        aws = self._aws(spec)
+        return aws, spec, _regions(aws, name, spec)
 
     def quote(self, plan: Plan) -> list[str]:
         if self.spec is None:
@@ -159,7 +200,7 @@ class Ec2Provider:
         """Everything but the instances: looked up first, then made."""
         ssh_from = access.networks(spec.ec2)
         prices = Prices(aws, self.clusters.parent)
-        expect_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
+        expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
         roles = roles_by_region(nodes)
         with ThreadPoolExecutor(len(roles)) as pool:
             grounds = list(pool.map(lambda r: ground(aws, spec, r, roles[r]), roles))
@@ -176,7 +217,7 @@ class Ec2Provider:
         claimed(self.clusters, spec, uid=identity.uid)
 
         found = instances(aws, spec.name, roles)
-        living = [instance for instance in found if not instance.is_gone]
+        living = _living(found)
 
         def site(base: Ground) -> Site:
             group = claim.ensured_group(
@@ -233,9 +274,11 @@ class Ec2Provider:
     def _finish(self, launching: Launching) -> None:
         """End what exists twice, and let the regions reach each other."""
         aws, spec = launching.aws, launching.cluster
-        found = instances(aws, spec.name, launching.sites)
-        living = [instance for instance in found if not instance.is_gone]
-        removing.terminate(aws, surplus(living), sleep=self.sleep)
+        living = _living(instances(aws, spec.name, launching.sites))
+        double = surplus(living)
+        removing.terminate(aws, double, sleep=self.sleep)
+        kept = [instance for instance in living if instance not in double]
+        lease.schedule(aws, launching.identity, kept, _role(spec), launching.say)
         if len(launching.sites) == 1:
             return
         ssh_from = access.networks(spec.ec2)
@@ -282,12 +325,12 @@ class Ec2Provider:
         pause_s = _FIRST_PAUSE_S
         while True:
             ended = self._end(aws, plan.cluster, regions, None, _removed(report))
-            rest = things(aws, plan.cluster, regions)
+            rest = _all_things(aws, plan.cluster, regions)
             seen.note(ended, rest)
             left = [thing for thing in rest if not removing.remove(aws, thing)]
             if (
                 not left
-                and not things(aws, plan.cluster, regions)
+                and not _all_things(aws, plan.cluster, regions)
                 and not seen.missing(entries.recent_intents)
             ):
                 break
@@ -310,6 +353,11 @@ def all_regions(aws: Aws) -> list[str]:
     """Those that the account has enabled."""
     reply = aws.asked(aws.region, "describe_regions")
     return sorted(entry["RegionName"] for entry in reply["Regions"])
+
+
+def _all_things(aws: Aws, name: str, regions: Sequence[str]) -> list[Thing]:
+    """Schedules too, for which another service has to be asked: only a destroy needs to know."""
+    return [*things(aws, name, regions), *schedules(aws, name, regions)]
 
 
 def _everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
@@ -349,6 +397,14 @@ def _allow(
     access.allow(
         aws, region, group, spec.ec2, ssh_from=ssh_from, ssh_port=spec.ssh.port, peers=peers
     )
+
+
+def _living(found: Iterable[Instance]) -> list[Instance]:
+    return [instance for instance in found if not instance.is_gone]
+
+
+def _role(spec: ClusterSpec | None) -> str | None:
+    return spec.ec2.schedule_role if spec else None
 
 
 def _placed(node: Node, aws: Aws) -> Node:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from cloister.config.ec2_spec import BudgetSpec
 from cloister.config.spec import ClusterSpec
-from cloister.errors import UsageError
 from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import batches, machine_of
@@ -59,28 +57,3 @@ def hourly(
 
 def _counted(nodes: Sequence[Node]) -> Mapping[tuple[str, str], int]:
     return Counter((node.region, node.roles[0]) for node in nodes)
-
-
-def expect_within(
-    budget: BudgetSpec, lease_s: float, dollars_per_hour: float, unknown: Sequence[str]
-) -> None:
-    """UsageError if a launch could cost more than the budget, nothing being stopped before its lease ends."""
-    hours = lease_s / 3600
-    if budget.hours_max is not None and hours > budget.hours_max:
-        raise UsageError(
-            f"the lease is {hours:g} h, the budget's hours_max is {budget.hours_max:g}",
-            hint="shorten cluster.ec2.lease or raise cluster.ec2.budget.hours_max",
-        )
-    if budget.dollars_max is None:
-        return
-    if unknown:
-        raise UsageError(
-            f"the budget is ${budget.dollars_max:g}, but AWS does not tell the price of {', '.join(unknown)}",
-            hint="choose other machine types, or leave cluster.ec2.budget.dollars_max out",
-        )
-    if dollars_per_hour * hours > budget.dollars_max:
-        raise UsageError(
-            f"{hours:g} h at ${dollars_per_hour:.4f} per hour cost ${dollars_per_hour * hours:.2f},"
-            f" the budget is ${budget.dollars_max:g}",
-            hint="fewer or smaller nodes, a shorter lease, or a larger budget",
-        )

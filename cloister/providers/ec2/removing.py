@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2 import api
+from cloister.providers.ec2 import api, schedules
 from cloister.providers.ec2.api import Aws, AwsError
 from cloister.providers.ec2.journal import Intent
 from cloister.providers.ec2.observing import Instance, Thing
@@ -24,6 +24,7 @@ _REMOVALS = {
     "placement group": ("delete_placement_group", "GroupName"),
     "key pair": ("delete_key_pair", "KeyName"),
     "security group": ("delete_security_group", "GroupId"),
+    schedules.KIND: ("delete_schedule", "Name"),
 }
 _IN_USE = frozenset(
     ("DependencyViolation", "VolumeInUse", "InvalidPlacementGroup.InUse", "InvalidParameterValue")
@@ -135,11 +136,12 @@ class Seen:
 def remove(aws: Aws, thing: Thing) -> bool:
     """Remove it; False if something still uses it."""
     call, argument = _REMOVALS[thing.kind]
+    service = schedules.SERVICE if thing.kind == schedules.KIND else "ec2"
     try:
-        aws.asked(thing.region, call, **{argument: thing.id})
+        aws.asked(thing.region, call, service=service, **{argument: thing.id})
     except AwsError as error:
         if error.code in _IN_USE:
             return False
-        if not error.code.endswith((".NotFound", ".Unknown")):
+        if not error.code.endswith((".NotFound", ".Unknown", "ResourceNotFoundException")):
             raise
     return True

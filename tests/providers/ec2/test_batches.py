@@ -151,7 +151,7 @@ def test_everything_that_a_launch_makes_is_tagged_in_the_call() -> None:
 def test_a_node_ends_itself_and_takes_its_disk_along() -> None:
     made = asked(cluster(), BATCH, RUNG)
     assert made["InstanceInitiatedShutdownBehavior"] == "terminate"
-    assert made["UserData"].splitlines()[1].endswith("shutdown -P +$m")
+    assert "shutdown -P +$m" in made["UserData"].splitlines()[1]
     assert made["BlockDeviceMappings"][0]["Ebs"]["DeleteOnTermination"] is True
     assert made["MetadataOptions"]["HttpTokens"] == "required"
 

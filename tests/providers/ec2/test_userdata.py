@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloister.providers.ec2.userdata import user_data
+from cloister.providers.ec2.userdata import lease_script
 
 
 @pytest.mark.parametrize(("left_s", "minutes"), [(3600, 60), (61, 2), (60, 1), (-500, 60)])
@@ -21,7 +21,7 @@ def test_the_first_thing_that_a_node_does_is_to_end_its_lease(
     program.chmod(0o755)
     # In the middle of a second, so that the node's clock shows the same one.
     time.sleep(1.1 - time.time() % 1)
-    script = user_data(int(time.time()) + left_s)
+    script = lease_script(int(time.time()) + left_s)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     subprocess.run(["sh", "-c", script], env=env, check=True, timeout=10)
     assert said.read_text() == f"-P +{minutes}\n"
