@@ -6,6 +6,7 @@ import secrets
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -20,6 +21,21 @@ hypothesis.settings.register_profile(
     "here", suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("here")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How often something was killed: a sweep that has lost its cases would pass as well."""
+    crashes = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "crashes"
+    ]
+    if crashes:
+        terminalreporter.write_line(
+            f"{sum(crashes)} crashes in {len(crashes)} sweeps, nothing leaked"
+        )
+
 
 LocalCluster = Callable[..., Cluster]
 

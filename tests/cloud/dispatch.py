@@ -66,11 +66,17 @@ class Application:
         except KeyError as error:
             protocol = "json" if "HTTP_X_AMZ_TARGET" in environ else "rest-xml"
             return replies.refused(protocol, not_simulated(f"the service {error}"))
-        entry = self._journal.begin(call, self._callers.pid(call.port, int(environ["SERVER_PORT"])))
+        entry = self._journal.begin(call, self._caller(environ, call))
         try:
             return self._meet(environ, call, entry)
         finally:
             self._journal.finish(entry)
+
+    def _caller(self, environ: Environ, call: Incoming) -> int | None:
+        settings = self._world.settings
+        if not settings.note_callers and settings.kill_caller is None:
+            return None
+        return self._callers.pid(call.port, int(environ["SERVER_PORT"]))
 
     def _meet(self, environ: Environ, call: Incoming, entry: Entry) -> Reply | None:
         with self._world.lock:

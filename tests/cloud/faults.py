@@ -10,6 +10,7 @@ from cloud.refusals import Refusal
 from cloud.settings import Settings
 
 ANY = "any"
+EVERY = "every"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -21,7 +22,7 @@ class _Rule:
     seen: int = 0
 
     def applies(self, action: str) -> bool:
-        if self.action != action and not (self.action == ANY and is_mutating(action)):
+        if self.action not in (action, EVERY) and not (self.action == ANY and is_mutating(action)):
             return False
         self.seen += 1
         return self.nth in (None, self.seen)

@@ -39,8 +39,11 @@ class Settings:
     lose_reply: list[str] = dataclasses.field(default_factory=list)
     # {"action", "nth" (or None: always), "code", "message", "status"}: the call is not done.
     refuse: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
-    # {"action" ("any": all mutating calls), "nth", "when": "before" or "after"}
+    # {"action" ("any": all mutating calls, "every": describing ones too), "nth", "when": "before" or "after"}
     kill_caller: Mapping[str, Any] | None = None
+    # Whether the journal names the process of each call, which takes as long as most calls; one that is to
+    # be killed is found all the same.
+    note_callers: bool = True
     never_boots: list[int] = dataclasses.field(default_factory=list)
     fails_at_launch: list[int] = dataclasses.field(default_factory=list)
     # sshds start only when a rule of the instance's groups lets 127.0.0.1 in on ssh_port or 22.

@@ -153,6 +153,9 @@ def test_a_longer_lease_moves_the_schedule(scheduled: Account) -> None:
     scheduled.cloud.advance(5 * HOUR_S)
     scheduled.cloud.settle()
     assert len(scheduled.living()) == 3
+    scheduled.cloud.advance(6 * HOUR_S)
+    scheduled.cloud.settle()
+    assert schedules(scheduled) == []
 
 
 def test_destroy_removes_the_schedule(scheduled: Account, tmp_path: Path) -> None:

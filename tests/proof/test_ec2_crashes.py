@@ -1,12 +1,14 @@
-"""launch and destroy on EC2 killed before and after every API call and before every change of a file.
+"""launch, extend and destroy on EC2 killed before and after every API call and before every change of a file.
 
-After a kill, in turn: `launch` again must end with exactly the nodes that were asked for; `destroy` must
-leave nothing that costs; nobody comes back, and the leases must end every instance. In some cases the
-recovery is killed as well before the next one. Under several kinds of bad weather: what was made is not
-seen for a while, replies are lost, capacity is short.
+After a kill, in turn: `launch` again must end with exactly the nodes that were asked for (and `extend` again
+with all of them told); `destroy` must leave nothing that costs; nobody comes back, and the leases must end
+every instance. In every fourth case the recovery is killed as well before the next one. Under several kinds
+of bad weather: what was made is not seen for a while, replies are lost, capacity is short.
 
 The moments are counted by an undisturbed run of the same command, so that none is left out when the code
-changes. Each kind of weather is a simulated cloud of its own.
+changes. Each kind of weather is a simulated cloud of its own. Between two calls that only look, nothing
+changes anywhere, so for those one kill each in fair weather has to do; SWEEP=whole kills before and after
+each in all of them. The number of crashes is in the summary at the end of the run.
 """
 
 from __future__ import annotations
@@ -14,17 +16,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cloud.actions import is_mutating
 from cloud.client import Cloud
 from cloud.using import eventually
 from ec2_account import Account
+from victims import LONGER_S
+
+from cloister.config.spec import ClusterSpec
 
 REGIONS = ["us-east-1", "eu-west-1"]
 WEATHERS: dict[str, dict[str, Any]] = {
@@ -33,10 +41,23 @@ WEATHERS: dict[str, dict[str, Any]] = {
     "lossy": {"lose_reply": ["RunInstances#1", "CreateSecurityGroup#1", "TerminateInstances#1"]},
     "scarce": {"capacity": {"us-east-1a/*/*": 1, "us-east-1b/*/*": 1}},
 }
-MUTATING_MAX = 30
 VICTIM = Path(__file__).with_name("victims.py")
 LEASE_S = 4 * 3600
-RECOVERIES = ("launch", "destroy", "nobody")
+SCHEDULE_ROLE = "arn:aws:iam::123456789012:role/cloister-schedule"
+WHOLE = os.environ.get("SWEEP") == "whole"
+CALLS_MAX = 150
+NAMES = ["manager1", "workers1", "workers2"]
+# Command → what has to be there before it, and what is done after a kill, in turn.
+BEFORE = {"launch": None, "destroy": "launch", "extend": "bring up"}
+RECOVERIES = {
+    "launch": ("launch", "destroy", "nobody"),
+    "destroy": ("launch", "destroy", "nobody"),
+    "extend": ("extend", "destroy", "nobody", "bring up"),
+}
+
+
+def specification(account: Account) -> ClusterSpec:
+    return account.spec(ec2={"schedule_role": SCHEDULE_ROLE})
 
 
 class Victims:
@@ -54,7 +75,7 @@ class Victims:
             "fatal": fatal,
             "state": str(account.state),
             "env": account.cloud.variables,
-            "spec": account.spec().model_dump(mode="json", exclude_unset=True),
+            "spec": specification(account).model_dump(mode="json", exclude_unset=True),
         }
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -69,110 +90,155 @@ class Victims:
 
 
 class Sweep:
-    def __init__(self, cloud: Cloud, folder: Path, weather: str) -> None:
-        self.cloud, self.folder, self.weather = cloud, folder, weather
+    """Cases of one command in one kind of weather."""
+
+    def __init__(self, cloud: Cloud, folder: Path, weather: str, command: str) -> None:
+        self.cloud, self.folder, self.weather, self.command = cloud, folder, weather, command
         self.victims = Victims()
         self.cases = 0
-        self._recoveries = itertools.cycle(RECOVERIES)
+        self._recoveries = itertools.cycle(RECOVERIES[command])
 
-    def account(self) -> Account:
+    def prepared(self) -> Account:
         name = f"t{secrets.token_hex(4)}"
-        return Account(self.cloud, self.folder / name, name)
+        account = Account(self.cloud, self.folder / name, name)
+        if (before := BEFORE[self.command]) is not None:
+            self.done(account, before)
+        return account
 
-    def undisturbed(self, command: str) -> tuple[int, int]:
-        """How many mutating calls and how many changes of files the command makes."""
-        account = self.account()
-        if command == "destroy":
-            assert self.victims.run(account, "launch")[0] == 0
-        before = len(self.cloud.calls())
+    def done(self, account: Account, command: str) -> int:
+        """The number of its changes of files."""
         status, said = self.victims.run(account, command)
-        assert status == 0, said
-        calls = [
-            c for c in self.cloud.calls()[before:] if not c.action.startswith(("Describe", "Get"))
+        assert status == 0, f"{command}: {said}"
+        return int(said)
+
+    def undisturbed(self) -> tuple[int, int, int]:
+        """How many calls that change something, calls of any kind, and changes of files the command makes."""
+        account = self.prepared()
+        before = len(self.cloud.calls())
+        changes = self.done(account, self.command)
+        calls = self.cloud.calls()[before:]
+        self.recover(account, "destroy")
+        return sum(1 for call in calls if is_mutating(call.action)), len(calls), changes
+
+    def kill_at_calls(self) -> None:
+        changing, every, _ = self.undisturbed()
+        assert 2 <= changing < every <= CALLS_MAX
+        kills = [
+            {"action": "any", "nth": nth, "when": when}
+            for nth in range(1, changing + 1)
+            for when in ("before", "after")
         ]
-        if command == "launch":
-            self.recover(account, "destroy")
-        return len(calls), int(said)
+        if WHOLE or (self.weather == "fair" and self.command != "extend"):
+            kills += [
+                {"action": "every", "nth": nth, "when": when}
+                for nth in range(1, every + 1)
+                for when in (("before", "after") if WHOLE else ("before",))
+            ]
+        for kill in kills:
+            self.case(kill=kill)
 
-    def kill_at_calls(self, command: str) -> None:
-        calls, _ = self.undisturbed(command)
-        assert 2 <= calls <= MUTATING_MAX
-        for nth, when in itertools.product(range(1, calls + 1), ("before", "after")):
-            self.case(command, kill={"action": "any", "nth": nth, "when": when})
-
-    def kill_at_files(self, command: str) -> None:
-        _, changes = self.undisturbed(command)
-        assert changes >= 5
+    def kill_at_files(self) -> None:
+        *_, changes = self.undisturbed()
+        assert changes >= 2
         for nth in range(1, changes + 1):
-            self.case(command, fatal=nth)
+            self.case(fatal=nth)
 
-    def case(self, command: str, *, kill: dict[str, Any] | None = None, fatal: int = 0) -> None:
-        account = self.account()
-        if command == "destroy":
-            assert self.victims.run(account, "launch")[0] == 0
+    def case(self, *, kill: dict[str, Any] | None = None, fatal: int = 0) -> None:
+        account = self.prepared()
         self.cloud.set(kill_caller=kill, **WEATHERS[self.weather])
-        status, said = self.victims.run(account, command, fatal)
+        status, said = self.victims.run(account, self.command, fatal)
         self.cloud.set(kill_caller=None)
-        assert status in (-9, 0), f"{command} {kill or fatal}: {said}"
+        assert status in (-9, 0), f"{self.command} {kill or fatal}: {said}"
         self.cases += 1
         recovery = next(self._recoveries)
         if self.cases % 4 == 0:
             # A second crash, in the recovery.
-            second = "launch" if recovery == "launch" else "destroy"
+            second = "destroy" if recovery == "nobody" else recovery
             self.victims.run(account, second, fatal=3 + self.cases % 11)
         self.recover(account, recovery)
 
     def recover(self, account: Account, how: str) -> None:
-        if how == "launch":
-            status, said = self.victims.run(account, "launch")
-            assert status == 0, said
-            names = sorted(self._names(account))
-            assert names == ["manager1", "workers1", "workers2"], names
-        elif how == "nobody":
-            self.cloud.settle()
-            # A guest's own clock does not jump: what has not booted would count its lease from now on.
-            eventually(
-                lambda: all(one["lease_s"] is not None for one in account.living()) or None,
-                "every node has booted",
-            )
-            self.cloud.advance(LEASE_S + 120)
-            self.cloud.settle()
-            assert account.living() == []
-        status, said = self.victims.run(account, "destroy")
-        assert status == 0, said
+        if how == "nobody":
+            self._let_the_leases_end(account)
+        elif how != "destroy":
+            self.done(account, how)
+            assert self._names(account) == NAMES
+            if how in ("extend", "bring up"):
+                self._expect_told(account)
+        self.done(account, "destroy")
         assert account.billable() == []
         assert not (account.state / "clusters" / account.name).exists()
 
-    def _names(self, account: Account) -> Iterator[str]:
-        for instance in account.living():
-            tags = instance["tags"]
-            yield tags["cloister:roles"] + str(
-                int(tags["cloister:first"]) + instance["launch_index"]
-            )
+    def _let_the_leases_end(self, account: Account) -> None:
+        self.cloud.settle()
+        # A guest's own clock does not jump: what has not booted would count its lease from now on.
+        eventually(
+            lambda: all(one["lease_s"] is not None for one in account.living()) or None,
+            "every node has booted",
+        )
+        self.cloud.advance(LEASE_S + (LONGER_S if self.command == "extend" else 0) + 600)
+        self.cloud.settle()
+        assert account.living() == []
+        assert not [line for line in account.billable() if " schedule " in line]
+
+    def _names(self, account: Account) -> list[str]:
+        return sorted(
+            instance["tags"]["cloister:roles"]
+            + str(int(instance["tags"]["cloister:first"]) + instance["launch_index"])
+            for instance in account.living()
+        )
+
+    def _expect_told(self, account: Account) -> None:
+        """All nodes end at the same time, and each when its tags say so."""
+        living = account.living()
+        told = {one["tags"]["cloister:expires"] for one in living}
+        assert len(told) == 1
+        left = int(told.pop()) - time.time()
+        assert all(abs(one["lease_s"] - left) < 90 for one in living), (left, living)
 
 
 @pytest.fixture
 def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
-    weather = request.param
-    with Cloud.start(tmp_path / "cloud", regions=REGIONS, **WEATHERS[weather]) as cloud:
-        sweep = Sweep(cloud, tmp_path / "machines", weather)
+    weather, command = request.param
+    with Cloud.start(
+        tmp_path / "cloud", regions=REGIONS, note_callers=False, **WEATHERS[weather]
+    ) as cloud:
+        sweep = Sweep(cloud, tmp_path / "machines", weather, command)
         with contextlib.closing(sweep.victims):
             yield sweep
         assert cloud.billable() == []
-        print(f"{sweep.cases} crashes in {weather} weather")
+
+
+COMMANDS = tuple(BEFORE)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("command", ["launch", "destroy"])
-@pytest.mark.parametrize("sweep", WEATHERS, indirect=True)
-def test_no_crash_at_a_call_leaks_or_doubles_anything(sweep: Sweep, command: str) -> None:
-    sweep.kill_at_calls(command)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "sweep", list(itertools.product(WEATHERS, COMMANDS)), indirect=True, ids="-".join
+)
+def test_no_crash_at_a_call_leaks_or_doubles_anything(
+    sweep: Sweep, record_property: Callable[[str, object], None]
+) -> None:
+    sweep.kill_at_calls()
+    record_property("crashes", sweep.cases)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("command", ["launch", "destroy"])
-@pytest.mark.parametrize("sweep", ["fair", "late"], indirect=True)
-def test_no_crash_at_a_file_leaks_or_doubles_anything(sweep: Sweep, command: str) -> None:
-    sweep.kill_at_files(command)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "sweep",
+    [
+        (weather, command)
+        for weather in WEATHERS
+        for command in COMMANDS
+        if WHOLE or weather == "fair" or (weather == "late" and command != "extend")
+    ],
+    indirect=True,
+    ids="-".join,
+)
+def test_no_crash_at_a_file_leaks_or_doubles_anything(
+    sweep: Sweep, record_property: Callable[[str, object], None]
+) -> None:
+    sweep.kill_at_files()
+    record_property("crashes", sweep.cases)

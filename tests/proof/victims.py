@@ -1,4 +1,4 @@
-"""A process that starts victims: forks of itself that launch or destroy a cluster and kill themselves.
+"""A process that starts victims: forks of itself that work on a cluster and kill themselves.
 
 Reads orders as JSON lines on standard input, answers each with a JSON line: how the victim ended and how
 many moments it had. A moment is a change of a file below the state folder; the victim kills itself just
@@ -11,15 +11,37 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cloister.cluster.lifecycle import destroy, launch
 from cloister.config.spec import ClusterSpec
+from cloister.deploy.bringing_up import bring_up
+from cloister.deploy.leases import extend
 from cloister.providers.ec2 import api, provider
+from cloister.transport import connection
 
 _CHANGES = frozenset(("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree"))
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+LONGER_S = 8 * 3600
+
+
+def _bring_up(spec: ClusterSpec, state: Path) -> None:
+    def say(text: object) -> None:
+        pass
+
+    bring_up(spec, state=state, servers=state / "servers", wait_s=10, report=say, say=say)
+
+
+COMMANDS: dict[str, Callable[[ClusterSpec, Path], object]] = {
+    "launch": lambda spec, state: launch(spec, state=state),
+    "destroy": lambda spec, state: destroy(spec.name, state=state, spec=spec),
+    "bring up": _bring_up,
+    "extend": lambda spec, state: extend(spec.name, LONGER_S, state=state, spec=spec),
+}
 
 
 class Moments:
@@ -47,10 +69,7 @@ def victim(order: dict[str, Any], answer: int) -> None:
     moments = Moments(str(state), order.get("fatal", 0))
     sys.addaudithook(moments)
     spec = ClusterSpec.model_validate(order["spec"])
-    if order["command"] == "launch":
-        launch(spec, state=state)
-    else:
-        destroy(spec.name, state=state, spec=spec)
+    COMMANDS[order["command"]](spec, state)
     os.write(answer, str(moments.seen).encode())
 
 
@@ -77,8 +96,9 @@ def main() -> None:
     # Far above the simulation's delays, and far below AWS's, which nobody could wait for so often.
     api.VISIBLE_WITHIN_S = 1.5
     # What a victim would load, once.
-    assert provider
-    api._loader().load_service_model("ec2", "service-2")
+    assert provider and connection
+    for service in ("ec2", "scheduler"):
+        api._loader().load_service_model(service, "service-2")
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)
 

@@ -40,6 +40,7 @@ def put_schedule(
         "Description": f"cloister: the end of the lease of cluster {identity.name}",
         "ScheduleExpression": f"at({ends:%Y-%m-%dT%H:%M:%S})",
         "ScheduleExpressionTimezone": "UTC",
+        "State": "ENABLED",
         "FlexibleTimeWindow": {"Mode": "OFF"},
         "ActionAfterCompletion": "DELETE",
         "Target": {"Arn": _TARGET, "RoleArn": role, "Input": json.dumps({"InstanceIds": ids})},
