@@ -3,11 +3,15 @@ RUN_NEEDS = openssh-server openssh-client rsync g++ make
 TEST_NEEDS = $(RUN_NEEDS) git procps redis-server redis-tools
 BENCH_NEEDS = $(RUN_NEEDS) pdsh
 
-.PHONY: demo test check format bench clean
+.PHONY: demo demo-ec2 test check format bench clean
 
 demo:
 	@scripts/prepare.sh $(RUN_NEEDS)
 	@scripts/demo.sh
+
+demo-ec2:
+	@scripts/prepare.sh $(RUN_NEEDS)
+	@scripts/demo-ec2.sh
 
 test:
 	@scripts/prepare.sh $(TEST_NEEDS)

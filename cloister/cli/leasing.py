@@ -39,7 +39,7 @@ def extend(context: Context, duration: float | None) -> None:
         )
         return
     moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(cluster.expires))
-    left = seconds_text(cluster.expires - time.time())
+    left = seconds_text(60 * round((cluster.expires - time.time()) / 60))
     count = len(cluster.nodes)
     show(
         f"{cluster.name}: {count} node{'' if count == 1 else 's'} end by themselves in {left}, at {moment}"
