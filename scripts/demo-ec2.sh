@@ -73,7 +73,7 @@ leave_nothing() {
     exec 3>&-
     wait "$cloud" || true
     if [ "$status" = 0 ]; then
-        printf 'Report: %s\nNothing is left running.\n' "$work/results/ring/report/report.html"
+        printf 'Report: %s\nNothing is left running.\n' "$work/results/report/report.html"
     fi
     exit "$status"
 }

@@ -142,5 +142,6 @@ def _node_entry(node: Node, facts: Mapping[str, Mapping[str, Any]]) -> dict[str,
         "roles": list(node.roles),
         "address": node.private_address,
         "region": node.region,
+        "labels": dict(node.labels),
         "facts": dict(facts.get(node.name, {})),
     }

@@ -24,5 +24,6 @@ def lease_script(expires: int) -> str:
     left = f"( {expires} - $(date +%s) + 59 ) / 60"
     return (
         f"#!/bin/sh\nm=$(( {left} )); [ $m -gt 0 ] || m={_MINUTES_IF_WRONG}; shutdown -P +$m || exit 1\n"
-        f'd={_EVERY_BOOT}; [ ! -d $d ] || {{ cp "$0" $d/cloister-lease && chmod 755 $d/cloister-lease; }}\n'
+        f"d={_EVERY_BOOT}; f=$d/cloister-lease\n"
+        '[ ! -d $d ] || [ "$0" -ef $f ] || { cp "$0" $f && chmod 755 $f; }\n'
     )
