@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 _WAIT_S = 10.0
 _DESTROY_ROUNDS_MAX = 3
 _SETTLE_S = 15.0
-_PAUSE_S = 0.02
+_FIRST_PAUSE_S, _PAUSE_S_MAX = 0.02, 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -235,12 +235,14 @@ def _expect_same_provider(spec: ClusterSpec, state: Path) -> None:
 def _settled(provider: Provider, name: str) -> Observed:
     """After a launch that was killed, nodes may still be starting: each will run or be dead soon."""
     deadline = time.monotonic() + _SETTLE_S
+    pause_s = _FIRST_PAUSE_S
     while True:
         observed = provider.observe(name)
         starting = any(entry.state == "starting" for entry in observed.nodes)
         if not starting or time.monotonic() > deadline:
             return observed
-        time.sleep(_PAUSE_S)
+        time.sleep(pause_s)
+        pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
 
 
 def _cluster(observed: Observed, state: Path) -> Cluster:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import glob
 import subprocess
 from pathlib import Path
 
 _LIMIT_S = 10.0
 _SSH_PORT = 22
+_INCLUDES_MAX = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,52 @@ def ssh_settings(host: str, *, user: str | None = None, port: int | None = None)
     if answer.returncode != 0:
         return SshSettings(hostname=host, port=port or _SSH_PORT, user=user or "")
     return _parsed(answer.stdout, host)
+
+
+def host_patterns() -> list[list[str]] | None:
+    """The patterns of every Host line that OpenSSH reads here: hosts that match the same lines are
+    configured alike. None if that cannot be said, because of Match lines."""
+    found: list[list[str]] = []
+    files = [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
+    for file in files:
+        if not _read_hosts(file, file.parent, found, _INCLUDES_MAX):
+            return None
+    return found
+
+
+def matches(host: str, patterns: list[str]) -> bool:
+    """As a Host line does: any of its patterns, and none of those with a "!"."""
+    yes = [p for p in patterns if not p.startswith("!") and fnmatch.fnmatchcase(host, p)]
+    no = [p for p in patterns if p.startswith("!") and fnmatch.fnmatchcase(host, p[1:])]
+    return bool(yes) and not no
+
+
+def _read_hosts(file: Path, folder: Path, found: list[list[str]], depth: int) -> bool:
+    """False at a Match line, or where files include each other too deeply."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return True
+    for line in lines:
+        keyword, _, rest = line.strip().replace("=", " ", 1).partition(" ")
+        words = rest.replace('"', "").split()
+        match keyword.lower():
+            case "match":
+                return False
+            case "host":
+                found.append(words)
+            case "include":
+                included = [Path(each) for word in words for each in _included(word, folder)]
+                if depth == 0 or not all(
+                    _read_hosts(each, folder, found, depth - 1) for each in included
+                ):
+                    return False
+    return True
+
+
+def _included(word: str, folder: Path) -> list[str]:
+    """Relative to the folder of the user's or the system's configuration."""
+    return sorted(glob.glob(str(folder / Path(word).expanduser())))  # noqa: PTH207 - may be absolute
 
 
 def _parsed(text: str, host: str) -> SshSettings:

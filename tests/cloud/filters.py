@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 Attribute = Callable[[Item], Any]
 
 MAX_RESULTS = 1000
+# In all filters of a call together.
+VALUES_MAX = 200
 MIN_RESULTS = 5
 
 
@@ -26,6 +28,11 @@ def filtered(
     tags: Callable[[Item], Mapping[str, str]],
 ) -> list[Item]:
     found = list(items)
+    if sum(len(wanted.get("Values", [])) for wanted in filters) > VALUES_MAX:
+        raise Refusal(
+            "FilterLimitExceeded",
+            f"The maximum number of filter values specified on a single call is {VALUES_MAX}",
+        )
     for wanted in filters:
         attribute = _attribute(wanted["Name"], attributes, tags)
         patterns = [_pattern(value) for value in wanted.get("Values", [])]

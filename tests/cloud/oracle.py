@@ -58,6 +58,9 @@ def _instance(world: World, instance: Instance) -> dict[str, Any]:
         "launch_index": instance.launch_index,
         "host_key": world.nodes.host_key(instance.id),
         "home": str(world.nodes.folder(instance.id) / "home"),
+        # By the wall clock; the latter is None until the SSH port was let open.
+        "launched_s": instance.created.wall_s,
+        "opened_s": instance.opened_s,
         # Simulated seconds until the guest shuts itself down, if it has said so.
         "lease_s": None if lease_s is None else lease_s - world.clock.simulated_s,
     }

@@ -64,6 +64,8 @@ class Instance:
     # Simulated times.
     terminated_s: float | None = None
     lease_end_s: float | None = None
+    # When its SSH port was let open, by the wall clock.
+    opened_s: float | None = None
 
     @property
     def state(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -39,6 +40,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def main() -> None:
+    _allow_many_files()
     arguments = _arguments()
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,12 @@ def _arguments() -> argparse.Namespace:
         "--while-stdin-open", action="store_true", help="end when standard input ends"
     )
     return parser.parse_args()
+
+
+def _allow_many_files() -> None:
+    """A thousand instances without sshds are a thousand ports of this process."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _prepared(world: World, folder: Path, port: int) -> BaseWSGIServer:

@@ -52,7 +52,7 @@ class Settings:
     ssh_refuses_first: int = 0
     expired: bool = False
     time_scale: float = 1.0
-    # No sshd processes: for tests with a thousand instances.
+    # No sshd processes, only ports that greet as sshds do: for tests with a thousand instances.
     api_only: bool = False
     terminated_visible_s: float = 3600.0
     ssh_port: int = 2222

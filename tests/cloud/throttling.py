@@ -22,6 +22,14 @@ _REQUESTS = {
     "CreateVolume": (100, 5),
 }
 _OTHER_MUTATING = (50, 5)
+_INTENSIVE = (50, 5)
+_INTENSIVE_ACTIONS = {
+    "AuthorizeSecurityGroupIngress",
+    "CancelSpotInstanceRequests",
+    "CreateKeyPair",
+    "RequestSpotInstances",
+    "RevokeSecurityGroupIngress",
+}
 _DESCRIBES = (100, 20)
 _UNFILTERED = (50, 10)
 _UNFILTERED_ACTIONS = {
@@ -82,6 +90,8 @@ def _bucket(action: str, asked: dict[str, Any]) -> tuple[str, tuple[int, int]]:
     """Calls without a bucket of their own share one with others of their kind."""
     if action in _REQUESTS:
         return action, _REQUESTS[action]
+    if action in _INTENSIVE_ACTIONS:
+        return "intensive", _INTENSIVE
     if is_mutating(action):
         return "mutating", _OTHER_MUTATING
     narrowed = any(name in asked for name in ("Filters", "MaxResults")) or any(

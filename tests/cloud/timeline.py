@@ -67,8 +67,8 @@ def end(
 def reboot(world: World, instance: Instance) -> None:
     """The address and the state stay; what the guest had planned does not."""
     instance.lease_end_s = None
-    if not world.settings.api_only:
-        world.nodes.end([instance.id], remove=False, then=lambda: _power_on(world, instance))
+    world.doors.close([instance.id])
+    world.nodes.end([instance.id], remove=False, then=lambda: _power_on(world, instance))
 
 
 def seen_state(world: World, instance: Instance) -> str:
@@ -91,24 +91,30 @@ def _run(world: World, instance: Instance) -> None:
         return
     _enter(world, instance, "running")
     _start_bill(world, instance)
-    if not world.settings.api_only:
-        _power_on(world, instance)
+    _power_on(world, instance)
 
 
 def _power_on(world: World, instance: Instance) -> None:
     if instance.state != "running":
         return
-    node = _node(world, instance)
-    world.nodes.boot(node)
+    node = None if world.settings.api_only else _node(world, instance)
+    if node is not None:
+        world.nodes.boot(node)
     delay_s = dealt(world.settings.ssh_after_s, instance.number)
     world.agenda.after(delay_s, lambda: _open(world, instance, node))
 
 
-def _open(world: World, instance: Instance, node: Node) -> None:
+def _open(world: World, instance: Instance, node: Node | None) -> None:
     """Behind a closed firewall the sshd does not start: a caller sees as little as on EC2."""
+    if instance.state != "running":
+        return
     if not world.settings.firewall or admits_caller(world, instance):
-        world.nodes.open(node)
-    elif instance.state == "running":
+        instance.opened_s = world.clock.now().wall_s
+        if node is not None:
+            world.nodes.open(node)
+        else:
+            world.doors.open(instance.id, instance.address, world.settings.ssh_port)
+    else:
         world.agenda.after(FIREWALL_S, lambda: _open(world, instance, node))
 
 
@@ -130,7 +136,9 @@ def _end_nodes(world: World, instances: list[Instance], stop: bool, at_s: float)
         with world.lock:
             _finish(world, instances, stop, at_s)
 
-    world.nodes.end([one.id for one in instances], remove=not stop, then=ended)
+    names = [one.id for one in instances]
+    world.doors.close(names)
+    world.nodes.end(names, remove=not stop, then=ended)
 
 
 def _finish(world: World, instances: list[Instance], stop: bool, at_s: float) -> None:

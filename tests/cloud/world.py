@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from cloud.agenda import Agenda
 from cloud.bill import Bill
 from cloud.clock import Clock
+from cloud.doors import Doors
 from cloud.images import given_images
 from cloud.network import Network, default_group
 from cloud.nodes import Nodes
@@ -34,6 +35,7 @@ class World:
         self.bill = Bill()
         self.network = Network()
         self.nodes = Nodes(folder)
+        self.doors = Doors()
         self.launched = 0
         # Schedule and its time → what tests had skipped when it was set.
         self.skipped: dict[tuple[str, str], float] = {}

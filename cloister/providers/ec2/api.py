@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cloister.errors import ProviderError
+from cloister.providers.ec2.pace import Pace
 
 _TRIES_MAX = 8
 _FIRST_PAUSE_S = 0.5
 _PAUSE_S_MAX = 8.0
+# So long a call is repeated that AWS refuses for coming too often. Launch calls wait for two instances a
+# second where a thousand were launched a moment ago.
+_PATIENCE_S = 60.0
+_PATIENCE_LAUNCHING_S = 600.0
+# AWS: five launch calls at once, then two a second. A little less, as calls do not take equally long.
+_LAUNCHES_AT_ONCE, _LAUNCHES_PER_S = 5, 1.8
 # AWS may say of a new resource for a while that it does not exist.
 VISIBLE_WITHIN_S = 60.0
 _CONNECT_S = 10.0
@@ -83,6 +92,7 @@ class Aws:
         self._region = region
         self._sleep = sleep
         self._clients: dict[tuple[str, str], Any] = {}
+        self._paces: dict[str, Pace] = {}
         self._lock = threading.Lock()
         self._session: Any = None
 
@@ -102,16 +112,20 @@ class Aws:
 
         Whoever calls what is not idempotent treats ReplyLost.
         """
+        launches = action == "run_instances"
+        ends_at = time.monotonic() + (_PATIENCE_LAUNCHING_S if launches else _PATIENCE_S)
         pause_s = _FIRST_PAUSE_S
-        for attempt in range(1, _TRIES_MAX + 1):
+        while True:
+            if launches:
+                self._pace(region).wait()
             try:
                 return self._once(region, action, service, parameters)
             except AwsError as error:
-                if error.code not in _THROTTLED or attempt == _TRIES_MAX:
+                if error.code not in _THROTTLED or time.monotonic() > ends_at:
                     raise
-            self._sleep(pause_s)
+            # Not all at the same moment again.
+            self._sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
-        raise AssertionError("unreachable")
 
     def seen(self, region: str, action: str, /, **parameters: Any) -> Any:
         """As `asked`, for what names a resource that was just made: repeated while AWS does not see it yet."""
@@ -180,6 +194,14 @@ class Aws:
         except failures.BotoCoreError as error:
             raise ProviderError(f"{named} in {region}: {error}") from None
 
+    def _pace(self, region: str) -> Pace:
+        with self._lock:
+            if region not in self._paces:
+                self._paces[region] = Pace(
+                    burst=_LAUNCHES_AT_ONCE, per_s=_LAUNCHES_PER_S, sleep=self._sleep
+                )
+            return self._paces[region]
+
     def _boto(self) -> Any:
         import boto3
         import botocore.exceptions
@@ -189,6 +211,8 @@ class Aws:
             if self._session is None:
                 core = botocore.session.Session()
                 core.register_component("data_loader", _loader())
+                parsers = core.get_component("response_parser_factory")
+                parsers.set_parser_defaults(timestamp_parser=_moment)
                 try:
                     self._session = boto3.Session(botocore_session=core, profile_name=self._profile)
                 except botocore.exceptions.ProfileNotFound as error:
@@ -222,6 +246,16 @@ def _loader() -> Any:
     import botocore.loaders
 
     return botocore.loaders.create_loader()
+
+
+def _moment(text: Any) -> datetime.datetime:
+    """As botocore reads times, which takes it half of all that reading a describe call takes."""
+    import botocore.utils
+
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return botocore.utils.parse_timestamp(text)
 
 
 def _camel(action: str) -> str:

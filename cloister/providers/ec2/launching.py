@@ -10,14 +10,20 @@ from typing import Any
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.providers.ec2.api import Aws, AwsError
-from cloister.providers.ec2.batches import Batch, Rung, Site, ladder, machine_of, request
+from cloister.providers.ec2.batches import (
+    CALLS_AT_ONCE,
+    Batch,
+    Rung,
+    Site,
+    ladder,
+    machine_of,
+    request,
+)
 from cloister.providers.ec2.images import user_of
 from cloister.providers.ec2.journal import Intent, Journal
 from cloister.providers.ec2.observing import GONE
 from cloister.providers.ec2.tags import Identity
 
-# The burst that AWS allows; after it two calls per second.
-CALLS_AT_ONCE = 5
 # A token whose instances have been terminated stays used up: each attempt has another one.
 _ATTEMPTS_MAX = 10
 _NO_ROOM = frozenset(

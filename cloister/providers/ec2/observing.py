@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,7 @@ from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.tags import Identity, identity_of, tags_of
 
-_REGIONS_AT_ONCE = 16
+_CALLS_AT_ONCE = 16
 _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 _STATES: Mapping[str, State] = {
     "pending": "starting",
@@ -69,9 +70,19 @@ class Thing:
         return f"{self.kind} {self.id} ({self.region})"
 
 
-def instances(aws: Aws, name: str, regions: Iterable[str]) -> list[Instance]:
-    """All of them, the ones that are gone too as long as AWS shows them; oldest first."""
-    found = _in_each(regions, lambda region: _instances(aws, name, region))
+def instances(
+    aws: Aws, name: str, regions: Iterable[str], *filters: Mapping[str, Any]
+) -> list[Instance]:
+    """All of them, the ones that are gone too as long as AWS shows them; oldest first.
+
+    filters: of DescribeInstances, to have only some of them.
+    """
+    wanted = [*tags.of_cluster(name), *filters]
+    return in_order(_in_each(regions, lambda region: _instances(aws, wanted, region)))
+
+
+def in_order(found: Iterable[Instance]) -> list[Instance]:
+    """Oldest first."""
     return sorted(found, key=lambda instance: (instance.launched, instance.id))
 
 
@@ -83,7 +94,8 @@ def regions_with(aws: Aws, name: str, regions: Iterable[str]) -> list[str]:
     ]
 
     def found(region: str) -> list[str]:
-        tagged = aws.pages(region, "describe_tags", "Tags", Filters=filters)
+        # One is enough, and there may be thousands.
+        tagged = aws.pages(region, "describe_tags", "Tags", Filters=filters, MaxResults=5)
         return [region] if any(True for _ in tagged) else []
 
     return _in_each(regions, found)
@@ -101,8 +113,12 @@ def cluster_names(aws: Aws, regions: Iterable[str]) -> list[str]:
 
 
 def things(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
-    """Groups, keys, placement groups, and volumes and interfaces that outlived their instances."""
-    return _in_each(regions, lambda region: _things(aws, name, region))
+    """Groups, keys, placement groups, and volumes and interfaces that outlived their instances.
+
+    In the order in which they can be removed.
+    """
+    asked = itertools.product(dict.fromkeys(regions), _KINDS)
+    return _at_once(list(asked), lambda each: _things(aws, name, *each))
 
 
 def observed(
@@ -175,21 +191,21 @@ def _detail(instance: Instance) -> str:
     return f"{text}: {instance.why}" if instance.why else text
 
 
-def _in_each(regions: Iterable[str], work: Any) -> list[Any]:
-    names = list(dict.fromkeys(regions))
-    if not names:
-        return []
-    with ThreadPoolExecutor(min(_REGIONS_AT_ONCE, len(names))) as pool:
-        return [entry for found in pool.map(work, names) for entry in found]
+def _in_each(regions: Iterable[str], work: Callable[[str], list[Any]]) -> list[Any]:
+    return _at_once(list(dict.fromkeys(regions)), work)
 
 
-def _instances(aws: Aws, name: str, region: str) -> list[Instance]:
+def _at_once(asked: Sequence[Any], work: Callable[[Any], list[Any]]) -> list[Any]:
+    """What is found for each, one after the other."""
+    if len(asked) <= 1:
+        return [entry for each in asked for entry in work(each)]
+    with ThreadPoolExecutor(min(_CALLS_AT_ONCE, len(asked))) as pool:
+        return [entry for found in pool.map(work, asked) for entry in found]
+
+
+def _instances(aws: Aws, filters: Sequence[Mapping[str, Any]], region: str) -> list[Instance]:
     pages = aws.pages(
-        region,
-        "describe_instances",
-        "Reservations",
-        Filters=tags.of_cluster(name),
-        MaxResults=1000,
+        region, "describe_instances", "Reservations", Filters=filters, MaxResults=1000
     )
     return [_instance(entry, region) for reservation in pages for entry in reservation["Instances"]]
 
@@ -235,7 +251,8 @@ def _ended(entry: Mapping[str, Any]) -> float | None:
 
 _UNATTACHED = [{"Name": "status", "Values": ["available"]}]
 # Kind, call, key of the reply, key of the id, further filters.
-_KINDS: tuple[tuple[str, str, str, str, list[dict[str, Any]]], ...] = (
+_Kind = tuple[str, str, str, str, list[dict[str, Any]]]
+_KINDS: tuple[_Kind, ...] = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", _UNATTACHED),
     (
         "network interface",
@@ -250,11 +267,10 @@ _KINDS: tuple[tuple[str, str, str, str, list[dict[str, Any]]], ...] = (
 )
 
 
-def _things(aws: Aws, name: str, region: str) -> list[Thing]:
-    """In the order in which they can be removed."""
+def _things(aws: Aws, name: str, region: str, wanted: _Kind) -> list[Thing]:
+    kind, call, key, id_key, filters = wanted
     return [
         Thing(kind=kind, id=entry[id_key], region=region, identity=identity_of(entry))
-        for kind, call, key, id_key, filters in _KINDS
         for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *filters])
         if entry.get("State") not in ("deleting", "deleted")
     ]

@@ -41,6 +41,7 @@ from cloister.providers.ec2.sites import Ground, ground, roles_by_region
 from cloister.providers.ec2.tags import Identity
 from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
+from cloister.providers.ec2.watching import Watch
 from cloister.providers.provider import NodeEvent, Report
 from cloister.providers.record import claimed, cluster_folder, forget, read_record
 from cloister.providers.removing import remove_tree
@@ -169,15 +170,15 @@ class Ec2Provider:
         failed: Mapping[str, str] = {}
         for _ in range(_ROUNDS_MAX):
             gone = self._fill(launching, nodes, missing, report)
+            watch = Watch(aws, spec.name, launching.identity.uid, launching.sites)
             arrived = await_instances(
                 missing,
-                lambda: instances(aws, spec.name, launching.sites),
+                watch.look,
                 gone=gone,
                 within_s=spec.ec2.boot_within,
                 ready=lambda instance: report(
                     NodeEvent(node=instance.name, kind="running", detail=_where(instance))
                 ),
-                sleep=self.sleep,
             )
             failed = arrived.failed
             missing = set(failed)
@@ -216,8 +217,8 @@ class Ec2Provider:
         )
         claimed(self.clusters, spec, uid=identity.uid)
 
-        found = instances(aws, spec.name, roles)
-        living = _living(found)
+        # Whom the groups let in from other regions.
+        living = _living(instances(aws, spec.name, roles) if len(roles) > 1 else [])
 
         def site(base: Ground) -> Site:
             group = claim.ensured_group(

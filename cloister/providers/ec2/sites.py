@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from cloister.config.spec import ClusterSpec
@@ -28,17 +29,20 @@ class Ground:
 
 def ground(aws: Aws, cluster: ClusterSpec, region: str, roles: Sequence[str]) -> Ground:
     """For these roles in this region; ProviderError for what cannot be, before anything is made."""
-    vpc = _vpc(aws, cluster, region)
-    subnets = _subnets(aws, cluster, region, vpc)
-    machines = {kind for role in roles for kind in machine_of(cluster, role).machines}
-    architectures = _architectures(aws, region, sorted(machines))
+    machines = sorted({kind for role in roles for kind in machine_of(cluster, role).machines})
+    # Each call is a way to AWS and back.
+    with ThreadPoolExecutor(2) as pool:
+        offering = pool.submit(_offered, aws, region, machines)
+        choosing = pool.submit(_images, aws, cluster, region, roles, machines)
+        vpc = _vpc(aws, cluster, region)
+        subnets = _subnets(aws, cluster, region, vpc)
     return Ground(
         region=region,
         vpc=vpc,
         zones=tuple(sorted(subnets)),
         subnets=subnets,
-        offered=_offered(aws, region, sorted(machines)),
-        images=_images(aws, cluster, region, roles, architectures),
+        offered=offering.result(),
+        images=choosing.result(),
     )
 
 
@@ -128,9 +132,10 @@ def _images(
     cluster: ClusterSpec,
     region: str,
     roles: Sequence[str],
-    architectures: Mapping[str, str],
+    machines: Sequence[str],
 ) -> dict[tuple[str, str], Image]:
     """(role, machine type) → image; each distinct one is asked for once."""
+    architectures = _architectures(aws, region, machines)
     known: dict[tuple[str, str], Image] = {}
     found = {}
     for role in roles:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from cloister.providers.ec2 import api
 from cloister.providers.ec2.observing import Instance, chosen
+from cloister.providers.ec2.probing import Probes
 
-# A describe call every second or two is far below AWS's limit; the first ones come sooner.
-_FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 2.0
-_PROBES_AT_ONCE = 128
-_PROBE_S = 3.0
-_PROBE_PAUSE_S = 0.25
+# A describe call a second is far below AWS's limit of twenty; the first ones come sooner.
+_FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 1.0
 _SSH_PORT = 22
 
 
@@ -30,49 +27,56 @@ class Arrived:
 
 def await_instances(
     names: Iterable[str],
-    find: Callable[[], Sequence[Instance]],
+    look: Callable[[AbstractSet[str]], Sequence[Instance]],
     *,
     gone: AbstractSet[str],
     within_s: float,
     ready: Callable[[Instance], None],
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Arrived:
     """Until each of these nodes answers or has failed; `ready` is called for each as it answers.
 
+    look: the cluster's instances; of these nodes, and of those that have ended, as they are now.
     gone: instances that had ended before; AWS shows them for an hour.
     """
     waiting, done, failed = set(names), dict[str, Instance](), dict[str, str]()
-    probes: dict[str, Future[str]] = {}
     began = time.monotonic()
     pause_s = _FIRST_PAUSE_S
-    pool = ThreadPoolExecutor(max(1, min(_PROBES_AT_ONCE, len(waiting))))
-    try:
+    living: dict[str, Instance] = {}
+    with contextlib.closing(Probes(ends_at=began + within_s)) as probes:
         while waiting:
-            found = find()
+            looked = time.monotonic()
+            found = look({n for n in waiting if n not in living or living[n].id not in probes})
             living = chosen([instance for instance in found if not instance.is_gone])
+            now = time.monotonic()
             for name in sorted(waiting):
                 instance = living.get(name)
-                waited_s = time.monotonic() - began
                 if instance is None:
-                    if why := _why_missing(name, found, gone, waited_s):
+                    if why := _why_missing(name, found, gone, now - began):
                         failed[name] = why
                 elif instance.id in probes:
-                    probe = probes[instance.id]
-                    if probe.done() and (why := probe.result()):
-                        failed[name] = f"{instance.id}: {why}"
-                    elif probe.done():
-                        done[name] = instance
-                        ready(instance)
-                elif instance.state == "running" and instance.address:
-                    probes[instance.id] = pool.submit(_why_silent, instance, began + within_s)
-                elif waited_s > within_s:
+                    continue
+                elif instance.address:
+                    probes.add(instance.id, instance.address, instance.port or _SSH_PORT)
+                elif now - began > within_s:
                     failed[name] = f"{instance.id} is still {instance.state} after {within_s:g} s"
-            waiting -= {*done, *failed}
-            if waiting:
-                sleep(pause_s)
-                pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+            waiting -= failed.keys()
+            names_of = {living[name].id: name for name in waiting if name in living}
+            # At least as long as the look took: a thousand instances are a second's work to read.
+            until = now + max(pause_s, now - looked)
+            pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
+            for key, why in probes.answers(until) if waiting else ():
+                if key not in names_of:
+                    # It has ended meanwhile, or was made twice and is the younger one.
+                    continue
+                name = names_of[key]
+                waiting.discard(name)
+                if why:
+                    failed[name] = f"{key}: {why}"
+                else:
+                    done[name] = living[name]
+                    ready(living[name])
+                if not waiting:
+                    break
     return Arrived(ready=done, failed=failed)
 
 
@@ -84,20 +88,3 @@ def _why_missing(
         if instance.name == name and instance.is_gone and instance.id not in gone:
             return f"{instance.id} is {instance.state}: {instance.why or 'AWS does not say why'}"
     return "AWS does not show it" if waited_s > api.VISIBLE_WITHIN_S else ""
-
-
-def _why_silent(instance: Instance, ends_at: float) -> str:
-    """Empty once an SSH server answers; what was the matter when the time was over."""
-    why = ""
-    while True:
-        try:
-            where = (instance.address, instance.port or _SSH_PORT)
-            with socket.create_connection(where, timeout=_PROBE_S) as connection:
-                if connection.recv(4) == b"SSH-":
-                    return ""
-            why = "something else than an SSH server answers"
-        except OSError as error:
-            why = f"no SSH server answers: {error.strerror or error}"
-        if time.monotonic() > ends_at:
-            return why
-        time.sleep(_PROBE_PAUSE_S)
