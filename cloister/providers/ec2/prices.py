@@ -43,9 +43,17 @@ class Prices:
         self._path = folder / FILE
         data = read_json(self._path)
         self._known: dict[str, Any] = data if isinstance(data, dict) else {}
+        # When AWS told the oldest of the prices that were asked for here, in Unix seconds.
+        self.asked: float | None = None
 
     def of(self, market: str, region: str, machine: str) -> Price | None:
         """None when AWS does not say."""
+        price = self._found(market, region, machine)
+        if price is not None:
+            self.asked = min(price.asked, self.asked or price.asked)
+        return price
+
+    def _found(self, market: str, region: str, machine: str) -> Price | None:
         key = f"{market}/{region}/{machine}"
         kept = self._kept(key)
         if kept is not None:

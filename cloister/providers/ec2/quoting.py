@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -36,6 +37,8 @@ def quote(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) ->
     known = f"${per_hour:.4f} per hour, ${per_hour * hours:.2f} for the lease of {hours:g} h"
     if unknown:
         known += f", and what AWS does not tell the price of: {', '.join(unknown)}"
+    if prices.asked is not None:
+        known += f" (prices of {time.strftime('%Y-%m-%d', time.localtime(prices.asked))})"
     return [*lines, f"  {known}"]
 
 

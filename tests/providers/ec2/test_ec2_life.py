@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,15 @@ def test_the_groups_let_in_this_machine_and_the_cluster_and_nobody_else(account:
     assert "0.0.0.0/0" not in text
 
 
+def test_the_nodes_of_two_regions_let_each_other_in(account: Account) -> None:
+    account.launch(roles={"workers": {"regions": {"us-east-1": 1, "eu-west-1": 1}}})
+    addresses = {instance["region"]: instance["address"] for instance in account.living()}
+    calls = [c for c in account.cloud.calls() if c.action == "AuthorizeSecurityGroupIngress"]
+    for region, other in (("us-east-1", "eu-west-1"), ("eu-west-1", "us-east-1")):
+        let_in = [str(c.parameters) for c in calls if c.region == region]
+        assert any(f"{addresses[other]}/32" in text for text in let_in)
+
+
 def test_access_is_refreshed_when_the_address_has_changed(account: Account) -> None:
     account.launch(ec2={"access": ["192.0.2.1/32"]})
     account.launch(ec2={"access": ["192.0.2.2/32"]})
@@ -254,6 +264,7 @@ def test_the_plan_tells_machines_images_calls_and_price_and_makes_nothing(accoun
     assert "2 launch calls" in text
     # Three machines at $0.08925 with an address of $0.005 each.
     assert f"${3 * (0.08925 + 0.005):.4f} per hour" in text
+    assert f"prices of {time.strftime('%Y-%m-%d')}" in text
     assert account.cloud.billable() == before
 
 
