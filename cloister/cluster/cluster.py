@@ -15,7 +15,8 @@ from cloister.plan.observed import Node, ObservedNode
 class Cluster:
     """`folder` holds the cluster's files on this machine; `dead` are nodes that cannot be used.
 
-    expires: the end of its lease in Unix seconds, where it has one.
+    expires: the end of its lease in Unix seconds, where it has one.  dollars_per_hour: of all nodes together,
+    where that was asked for and is known.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Cluster:
     nodes: tuple[Node, ...]
     dead: tuple[ObservedNode, ...] = ()
     expires: int | None = None
+    dollars_per_hour: float | None = None
 
     @property
     def marks(self) -> Mapping[str, str]:

@@ -177,6 +177,20 @@ def bill(observed: Observed, *, state: Path) -> Bill | None:
     return provider.bill(observed.name) if isinstance(provider, Paid) else None
 
 
+def priced(cluster: Cluster, *, state: Path) -> Cluster:
+    """With what its nodes cost per hour, for the records of what is measured on them."""
+    provider = provider_of(cluster.name, state, kind=cluster.provider)
+    paid = provider.bill(cluster.name) if isinstance(provider, Paid) else None
+    return dataclasses.replace(cluster, dollars_per_hour=paid.dollars_per_hour if paid else None)
+
+
+def expect_affordable(cluster: Cluster, lasting_s: float, what: str, *, state: Path) -> None:
+    """UsageError if the cluster, going on for so long, could cost more than its budget."""
+    provider = provider_of(cluster.name, state, kind=cluster.provider)
+    if isinstance(provider, Paid):
+        provider.expect_within_budget(cluster.name, until=time.time() + lasting_s, what=what)
+
+
 def cluster_names(state: Path) -> list[str]:
     """Folders, and clusters whose folder somebody removed while their processes run on."""
     from cloister.providers.local.processes import all_processes, clusters_with_wardens

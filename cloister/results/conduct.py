@@ -21,6 +21,7 @@ from cloister.experiment.placement import definition
 from cloister.experiment.record import Artifact, TrialRecord
 from cloister.experiment.runner import Job, Surroundings, run
 from cloister.experiment.trial import trials
+from cloister.results.forecast import forecast_s
 from cloister.results.metrics import metrics_of
 from cloister.results.store import Standing, Store
 from cloister.transport.links import Links
@@ -139,12 +140,14 @@ def conduct(
     *,
     configuration: Mapping[str, bytes],
     accept_changed: bool = False,
+    expect_time: Callable[[float], None] = lambda seconds: None,
     watcher: Watcher | None = None,
 ) -> Conducted:
     """Deploy, skip what is complete and verified, run the rest, save each record as it comes.
 
     configuration: name → content of the files that asked for this, kept with the results.
     accept_changed: complete trials of another definition count as done.
+    expect_time: told how many seconds the trials will probably take, before the first one; may raise.
     Killed at any moment, the next call completes: a trial without a record runs again.
     """
     began = time.monotonic()
@@ -154,6 +157,8 @@ def conduct(
             experiments, stage.deployed.keys, store, accept_changed=accept_changed
         )
         stage.watcher.on_standings(standings)
+        if standings.jobs:
+            expect_time(forecast_s(standings.jobs, store.records()))
         for spec in experiments:
             jobs = [job for job in standings.jobs if job.spec.name == spec.name]
             if jobs:
@@ -245,7 +250,12 @@ def provenance(
         "keys": dict(deployed.keys),
         "python": platform.python_version(),
         "started_from": {"machine": platform.node(), "user": _user()},
-        "cluster": {"name": cluster.name, "uid": cluster.uid, "provider": cluster.provider},
+        "cluster": {
+            "name": cluster.name,
+            "uid": cluster.uid,
+            "provider": cluster.provider,
+            "dollars_per_hour": cluster.dollars_per_hour,
+        },
         "configuration": {
             name: store.keep(experiment, name, content) for name, content in configuration.items()
         },

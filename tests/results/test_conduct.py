@@ -110,6 +110,7 @@ def test_a_record_says_where_it_comes_from(study: Study) -> None:
         "name": study.cluster.name,
         "uid": study.cluster.uid,
         "provider": "local",
+        "dollars_per_hour": None,
     }
     path = study.store.folder / "study" / kept["configuration"]["study.yaml"]
     assert path.read_bytes() == b"name: study\n"
