@@ -62,11 +62,15 @@ DENIED = frozenset(("UnauthorizedOperation", "AccessDenied", "AccessDeniedExcept
 
 
 class AwsError(ProviderError):
-    """A call that AWS refused; `code` is AWS's own."""
+    """A call that AWS refused; `code` is AWS's own.
+
+    repeated: an earlier try, of which the reply was lost, may have been carried out.
+    """
 
     def __init__(self, action: str, region: str, code: str, message: str) -> None:
         super().__init__(f"{action} in {region}: {code}: {message}", hint=_hint(code, action))
         self.action, self.region, self.code = action, region, code
+        self.repeated = False
         # The encoded part of a refusal is of use to administrators alone.
         self.reason = message.partition("Encoded authorization failure message")[0].strip()
 
@@ -163,6 +167,9 @@ class Aws:
             except ReplyLost:
                 if attempt == _TRIES_MAX:
                     raise
+            except AwsError as error:
+                error.repeated = attempt > 1
+                raise
             self._sleep(_FIRST_PAUSE_S)
         raise AssertionError("unreachable")
 

@@ -327,14 +327,14 @@ class Ec2Provider:
         journalled = [intent.region for intent in entries.recent_intents]
         known = _everywhere(aws, plan.cluster, _recorded(folder))
         regions = list(dict.fromkeys([*known, *journalled]))
-        seen = removing.Seen()
+        seen, removed = removing.Seen(), set[Thing]()
         ends_at = time.monotonic() + _REMOVE_WITHIN_S
         pause_s = _FIRST_PAUSE_S
         while True:
             ended = self._end(aws, plan.cluster, regions, None, _removed(report))
             rest = _all_things(aws, plan.cluster, regions)
             seen.note(ended, rest)
-            left = [thing for thing in rest if not removing.remove(aws, thing)]
+            left = [thing for thing in rest if not removing.remove(aws, thing, removed)]
             if (
                 not left
                 and not _all_things(aws, plan.cluster, regions)
