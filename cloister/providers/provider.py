@@ -27,6 +27,16 @@ class NodeEvent:
 Report = Callable[[NodeEvent], None]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One thing that was looked at for `doctor`; ok is None where it could not be found out."""
+
+    what: str
+    ok: bool | None
+    found: str
+    mend: str = ""
+
+
 class Provider(Protocol):
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """What carries the cluster's tags right now; creates nothing.
@@ -88,6 +98,15 @@ class Leased(Protocol):
 
     def mark_told(self, name: str, nodes: Iterable[str], expires: int) -> None:
         """These nodes have been told."""
+        ...
+
+
+@runtime_checkable
+class Rehearsing(Protocol):
+    """A provider that can find out whether it will be permitted to do what a configuration needs."""
+
+    def rehearse(self) -> list[Checked]:
+        """Who is asking, every call tried without doing it, and the quotas; creates nothing."""
         ...
 
 

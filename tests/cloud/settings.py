@@ -51,6 +51,10 @@ class Settings:
     # So many connections are reset before the sshd of an instance starts.
     ssh_refuses_first: int = 0
     expired: bool = False
+    # After so many further calls, counted since the setting was made.
+    expires_after_calls: int | None = None
+    # An IAM policy, which then decides about every call; None: the caller may do everything.
+    policy: Mapping[str, Any] | None = None
     time_scale: float = 1.0
     # No sshd processes, only ports that greet as sshds do: for tests with a thousand instances.
     api_only: bool = False

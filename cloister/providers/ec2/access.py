@@ -108,6 +108,10 @@ def _single(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 # --- keys ----------------------------------------------------------------------------------------
 
 
+def key_name(name: str) -> str:
+    return f"cloister-{name}"
+
+
 def ensured_key(
     aws: Aws,
     journal: Journal,
@@ -120,7 +124,7 @@ def ensured_key(
     """The key pair's name at AWS: the configured one, or the cluster's, whose private key stays here."""
     if spec.key_pair:
         return spec.key_pair
-    name = f"cloister-{identity.name}"
+    name = key_name(identity.name)
     at_aws = _public_key(aws, region, name)
     public = _own_key(folder, may_make=at_aws is None)
     if at_aws is not None and _material(at_aws) != _material(public):

@@ -24,7 +24,7 @@ ADDRESS_PER_HOUR = 0.005
 DISK_PER_GIB_MONTH = 0.08
 _HOURS_PER_MONTH = 730.0
 # The Price List service is not in every region; its answers are about all.
-_SERVICE_REGION = "us-east-1"
+SERVICE_REGION = "us-east-1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class Prices:
             for field, value in wanted.items()
         ]
         products = self._aws.pages(
-            _SERVICE_REGION,
+            SERVICE_REGION,
             "get_products",
             "PriceList",
             service="pricing",

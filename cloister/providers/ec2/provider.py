@@ -19,7 +19,7 @@ from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import access, claim, journal, lease, removing
+from cloister.providers.ec2 import access, claim, journal, lease, rehearsing, removing
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
@@ -42,7 +42,7 @@ from cloister.providers.ec2.tags import Identity
 from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
 from cloister.providers.ec2.watching import Watch
-from cloister.providers.provider import NodeEvent, Report
+from cloister.providers.provider import Checked, NodeEvent, Report
 from cloister.providers.record import claimed, cluster_folder, forget, read_record
 from cloister.providers.removing import remove_tree
 
@@ -146,6 +146,13 @@ class Ec2Provider:
         launches = {launch.name for launch in plan.launches}
         nodes = [n for n in self._nodes(aws, self.spec) if n.name in launches]
         return quote(aws, self.spec, nodes, Prices(aws, self.clusters.parent)) if nodes else []
+
+    def rehearse(self) -> list[Checked]:
+        if self.spec is None:
+            raise ValueError("an EC2 provider without a specification cannot rehearse a launch")
+        spec, aws = self.spec, self._aws(self.spec)
+        version = importlib.metadata.version("cloister")
+        return rehearsing.checkup(aws, spec, lambda: self._nodes(aws, spec), version)
 
     def _nodes(self, aws: Aws, spec: ClusterSpec) -> list[Node]:
         """As planned, each in its region."""
@@ -321,14 +328,14 @@ class Ec2Provider:
         journalled = [intent.region for intent in entries.recent_intents]
         known = _everywhere(aws, plan.cluster, _recorded(folder))
         regions = list(dict.fromkeys([*known, *journalled]))
-        seen = removing.Seen()
+        seen, removed = removing.Seen(), set[Thing]()
         ends_at = time.monotonic() + _REMOVE_WITHIN_S
         pause_s = _FIRST_PAUSE_S
         while True:
             ended = self._end(aws, plan.cluster, regions, None, _removed(report))
             rest = _all_things(aws, plan.cluster, regions)
             seen.note(ended, rest)
-            left = [thing for thing in rest if not removing.remove(aws, thing)]
+            left = [thing for thing in rest if not removing.remove(aws, thing, removed)]
             if (
                 not left
                 and not _all_things(aws, plan.cluster, regions)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cloister.errors import ProviderError
 from cloister.providers.ec2 import api, schedules
-from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.journal import Intent
 from cloister.providers.ec2.observing import Instance, Thing
 
@@ -26,6 +26,7 @@ _REMOVALS = {
     "security group": ("delete_security_group", "GroupId"),
     schedules.KIND: ("delete_schedule", "Name"),
 }
+_MISSING = (".NotFound", ".Unknown", "ResourceNotFoundException")
 _IN_USE = frozenset(
     ("DependencyViolation", "VolumeInUse", "InvalidPlacementGroup.InUse", "InvalidParameterValue")
 )
@@ -133,8 +134,11 @@ class Seen:
         return f"{kind} {intent.region}", name
 
 
-def remove(aws: Aws, thing: Thing) -> bool:
-    """Remove it; False if something still uses it."""
+def remove(aws: Aws, thing: Thing, removed: set[Thing]) -> bool:
+    """Remove it; False if something still uses it.
+
+    removed: what this has removed before, although a describe call may still have shown it.
+    """
     call, argument = _REMOVALS[thing.kind]
     service = schedules.SERVICE if thing.kind == schedules.KIND else "ec2"
     try:
@@ -142,6 +146,9 @@ def remove(aws: Aws, thing: Thing) -> bool:
     except AwsError as error:
         if error.code in _IN_USE:
             return False
-        if not error.code.endswith((".NotFound", ".Unknown", "ResourceNotFoundException")):
+        # What is gone has no tags: a policy that asks for one denies to remove it once more.
+        gone = error.code in DENIED and (error.repeated or thing in removed)
+        if not gone and not error.code.endswith(_MISSING):
             raise
+    removed.add(thing)
     return True

@@ -15,6 +15,8 @@ FIRST = "cloister:first"
 USER = "cloister:user"
 PORT = "cloister:port"
 HOME = "cloister:home"
+# Images and their snapshots, which outlive clusters: how the image came to be.
+IMAGE = "cloister:image"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
