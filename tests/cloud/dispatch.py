@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -100,6 +101,7 @@ class Application:
 
     def _result(self, environ: Environ, call: Incoming, fate: Fate) -> Reply:
         settings = self._world.settings
+        time.sleep(settings.works_s.get(call.action, settings.works_s.get("*", 0.0)))
         if settings.expired:
             raise expired(call.protocol)
         asked = _asked(call)
