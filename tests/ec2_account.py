@@ -12,7 +12,7 @@ from cloister.cluster import Cluster
 from cloister.cluster.lifecycle import Receipt, destroy, launch, observe
 from cloister.config.spec import ClusterSpec
 from cloister.plan.observed import Observed
-from cloister.providers.provider import NodeEvent
+from cloister.providers.provider import NodeEvent, Report
 
 
 class Account:
@@ -34,8 +34,9 @@ class Account:
             {**data, **changes, "ec2": {**ec2, **changes.get("ec2", {})}}
         )
 
-    def launch(self, **changes: Any) -> Cluster:
-        return launch(self.spec(**changes), state=self.state, report=self.events.append)
+    def launch(self, *, report: Report | None = None, **changes: Any) -> Cluster:
+        spec = self.spec(**changes)
+        return launch(spec, state=self.state, report=report or self.events.append)
 
     def observe(self) -> Observed:
         return observe(self.name, state=self.state, spec=self.spec())

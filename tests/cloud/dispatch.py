@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -107,6 +108,7 @@ class Application:
 
     def _result(self, environ: Environ, call: Incoming, fate: Fate, entry: Entry) -> Reply:
         settings = self._world.settings
+        time.sleep(settings.works_s.get(call.action, settings.works_s.get("*", 0.0)))
         with self._world.lock:
             if settings.expired or self._faults.expired():
                 raise expired(call.protocol)

@@ -31,6 +31,8 @@ class Settings:
     # So long after its creation nothing knows a resource; so long describes show an old state.
     visible_after_s: float = 0.0
     stale_s: float = 0.0
+    # Action, or "*" for all others → how long AWS works on a call before it has any effect.
+    works_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     # "zone/type/market" with wildcards → how many such instances can be there at once.
     capacity: Mapping[str, int] = dataclasses.field(default_factory=dict)
     vcpu_limit: int | None = None

@@ -206,12 +206,13 @@ class Ec2Provider:
         self, aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], folder: Path, report: Report
     ) -> Launching:
         """Everything but the instances: looked up first, then made."""
-        ssh_from = access.networks(spec.ec2)
-        prices = Prices(aws, self.clusters.parent)
-        expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
         roles = roles_by_region(nodes)
         with ThreadPoolExecutor(len(roles)) as pool:
-            grounds = list(pool.map(lambda r: ground(aws, spec, r, roles[r]), roles))
+            looking = pool.map(lambda r: ground(aws, spec, r, roles[r]), roles)
+            ssh_from = access.networks(spec.ec2)
+            prices = Prices(aws, self.clusters.parent)
+            expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
+        grounds = list(looking)
         uid = claimed(self.clusters, spec).uid
         entries = journal.Journal(folder / journal.FILE)
         version = importlib.metadata.version("cloister")
