@@ -41,6 +41,7 @@ def _register() -> None:
     from cloister.cli import (
         copying,
         describing,
+        imaging,
         leasing,
         lifecycle,
         reaching,
@@ -62,6 +63,8 @@ def _register() -> None:
         reaching.ps,
         copying.sync,
         copying.copy_dns,
+        imaging.bake,
+        imaging.images,
         running.run,
         reporting.results,
         reporting.report,

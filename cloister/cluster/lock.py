@@ -42,13 +42,16 @@ def holding(
     state: Path,
     wait_s: float = 0.0,
     say: Callable[[str], None] = lambda text: None,
+    what: str = "",
 ) -> Iterator[None]:
     """Hold the cluster's lock, waiting up to `wait_s` for another holder; Busy after that.
+
+    what: as a person calls that which `name` locks, if it is no cluster.
 
     The kernel releases it when this process ends, however that happens.
     """
     path = locks_folder(state) / f"{name}.lock"
-    descriptor = _acquired(path, name, wait_s, say)
+    descriptor = _acquired(path, what or f"cluster {name}", wait_s, say)
     try:
         _sign(descriptor, command)
         yield
@@ -58,18 +61,18 @@ def holding(
         os.close(descriptor)
 
 
-def _acquired(path: Path, name: str, wait_s: float, say: Callable[[str], None]) -> int:
+def _acquired(path: Path, what: str, wait_s: float, say: Callable[[str], None]) -> int:
     deadline = time.monotonic() + wait_s
     told = False
     while (descriptor := _try(path)) is None:
         holder = _holder(path)
         if time.monotonic() >= deadline:
             raise Busy(
-                f"cluster {name} is busy: {holder or 'another command'} works on it",
+                f"{what} is busy: {holder or 'another command'} works on it",
                 hint="wait for it to end, or give --wait a longer time",
             )
         if not told:
-            say(f"waiting for {holder or 'another command'} to finish with cluster {name}")
+            say(f"waiting for {holder or 'another command'} to finish with {what}")
             told = True
         time.sleep(_PAUSE_S)
     return descriptor

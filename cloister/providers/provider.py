@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from cloister.errors import ProviderError
 from cloister.plan.actions import Plan
+from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
 from cloister.plan.observed import Bill, Observed
 
 if TYPE_CHECKING:
@@ -107,6 +108,39 @@ class Rehearsing(Protocol):
 
     def rehearse(self) -> list[Checked]:
         """Who is asking, every call tried without doing it, and the quotas; creates nothing."""
+        ...
+
+
+@runtime_checkable
+class Imaging(Protocol):
+    """A provider whose nodes start from images, which can be made of an instance."""
+
+    def image_regions(self, *, everywhere: bool = False) -> list[str]:
+        """Where the configuration has nodes, or where the account may have any."""
+        ...
+
+    def image_source(self, instance: str, region: str | None = None) -> ImageSource:
+        """The instance of that id, name or address; by default in the regions of the configuration."""
+        ...
+
+    def bake(
+        self,
+        source: ImageSource,
+        prefix: str,
+        *,
+        reboot: bool,
+        anew: bool,
+        say: Callable[[str], None],
+    ) -> OwnImage:
+        """An available image whose name begins so; a bake that was killed is continued, unless `anew`."""
+        ...
+
+    def images(self, regions: Sequence[str]) -> list[ObservedImages]:
+        """The account's own, region by region."""
+        ...
+
+    def prune(self, chosen: Pruning) -> None:
+        """Remove what it says; ProviderError if something stays. Again after a crash, it continues."""
         ...
 
 

@@ -122,6 +122,7 @@ def _attributes(world: World, region: Region) -> dict[str, Callable[[Instance], 
             group["GroupName"] for group in identifiers(region, one.groups)
         ],
         "private-ip-address": lambda one: one.address,
+        "private-dns-name": private_name,
         "ip-address": lambda one: one.address if _has_public(one, seen_state(world, one)) else [],
         "dns-name": lambda one: one.address if _has_public(one, seen_state(world, one)) else [],
         "network-interface.network-interface-id": lambda one: one.interface,

@@ -35,7 +35,8 @@ def create_image(world: World, region: Region, asked: dict[str, Any]) -> dict[st
     world.nodes.save(instance.id, image.id)
     if not asked.get("NoReboot") and instance.state == "running":
         timeline.reboot(world, instance)
-    world.agenda.after(world.settings.image_s, lambda: _finish(image, snapshot))
+    failure = world.settings.images_fail
+    world.agenda.after(world.settings.image_s, lambda: _finish(image, snapshot, failure))
     return {"ImageId": image.id}
 
 
@@ -159,8 +160,9 @@ def _new_image(
     return image
 
 
-def _finish(image: Image, snapshot: Snapshot) -> None:
-    image.state, snapshot.state = "available", "completed"
+def _finish(image: Image, snapshot: Snapshot, failure: str) -> None:
+    image.state, snapshot.state = ("failed", "error") if failure else ("available", "completed")
+    image.failure = failure
 
 
 def _remove_snapshot(world: World, region: Region, snapshot_id: str) -> None:
@@ -191,7 +193,8 @@ def _image_shown(image: Image) -> dict[str, Any]:
         "DeleteOnTermination": True,
         "Encrypted": False,
     }
-    if image.snapshot:
+    # While the image is pending, nobody is told of what it will be made of.
+    if image.snapshot and image.state == "available":
         ebs["SnapshotId"] = image.snapshot
     return {
         "ImageId": image.id,
@@ -201,6 +204,7 @@ def _image_shown(image: Image) -> dict[str, Any]:
         "OwnerId": image.owner,
         "ImageOwnerAlias": "amazon" if image.owner == AMAZON else None,
         "State": image.state,
+        "StateReason": _reason(image.failure) if image.failure else None,
         "CreationDate": image.created_text,
         "Public": image.owner != OWN,
         "Architecture": image.architecture,
@@ -215,6 +219,10 @@ def _image_shown(image: Image) -> dict[str, Any]:
         "Tags": listed(image.tags),
         "BlockDeviceMappings": [{"DeviceName": image.root_device, "Ebs": ebs}],
     }
+
+
+def _reason(failure: str) -> dict[str, str]:
+    return {"Code": "Server.InternalError", "Message": f"Server.InternalError: {failure}"}
 
 
 def _snapshot_shown(world: World, snapshot: Snapshot) -> dict[str, Any]:

@@ -166,6 +166,7 @@ class Image:
     snapshot: str
     source: str
     given: bool
+    failure: str = ""
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)

@@ -28,6 +28,8 @@ class Settings:
     # shutting-down → terminated, stopping → stopped.
     shutdown_s: float = 0.05
     image_s: float = 0.05
+    # Why each image that is made fails in the end; empty: none does.
+    images_fail: str = ""
     # So long after its creation nothing knows a resource; so long describes show an old state.
     visible_after_s: float = 0.0
     stale_s: float = 0.0

@@ -73,6 +73,9 @@ def test_refusals_speak_the_protocol_of_the_service(cloud: Cloud, client: Client
         ("RunInstances", 1, "after", 1, 0),
         ("any", 2, "before", 1, 0),
         ("any", 2, "after", 1, 1),
+        ("every", 1, "after", 0, 0),
+        ("every", 2, "before", 0, 0),
+        ("every", 3, "after", 1, 1),
     ],
 )
 def test_the_caller_is_killed_before_or_after_its_call(

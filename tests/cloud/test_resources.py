@@ -185,11 +185,34 @@ def test_images_and_their_snapshots(cloud: Cloud, ec2: Any) -> None:
     )
     launch(ec2, ImageId=image)
     (snapshot,) = ec2.describe_snapshots(OwnerIds=["self"], Filters=of_cluster())["Snapshots"]
+    assert "SnapshotId" not in shown["BlockDeviceMappings"][0]["Ebs"]
+    (shown,) = ec2.describe_images(ImageIds=[image])["Images"]
     assert shown["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] == snapshot["SnapshotId"]
     with refusal("InvalidSnapshot.InUse"):
         ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
     ec2.deregister_image(ImageId=image)
     assert any(snapshot["SnapshotId"] in line for line in cloud.billable())
+    ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+
+
+def test_an_image_that_fails_says_why_and_leaves_its_snapshot(cloud: Cloud, ec2: Any) -> None:
+    (source,) = launch(ec2)
+    in_state(ec2, source, "running")
+    cloud.set(images_fail="no room")
+    tags = [*tagged("image"), *tagged("snapshot")]
+    image = ec2.create_image(InstanceId=source, Name="spoilt", TagSpecifications=tags)["ImageId"]
+    shown = eventually(
+        lambda: [
+            one
+            for one in ec2.describe_images(ImageIds=[image])["Images"]
+            if one["State"] == "failed"
+        ],
+        "the image has failed",
+    )
+    assert "no room" in shown[0]["StateReason"]["Message"]
+    (snapshot,) = ec2.describe_snapshots(OwnerIds=["self"], Filters=of_cluster())["Snapshots"]
+    assert snapshot["State"] == "error"
+    ec2.deregister_image(ImageId=image)
     ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
 
 

@@ -51,7 +51,7 @@ def resolved(aws: Aws, region: str, spec: ImageSpec, architecture: str) -> Image
     """The image that `spec` means now in this region; ProviderError if there is none that fits."""
     if spec.ami == "latest":
         assert spec.ami_tag is not None
-        return newest(_own_images(aws, region), spec.ami_tag, architecture, region)
+        return newest(own_images(aws, region), spec.ami_tag, architecture, region)
     image_id = spec.ami or ""
     if spec.family:
         path, names, _ = _PARAMETERS[spec.family]
@@ -65,19 +65,36 @@ def newest(
     images: Iterable[Mapping[str, Any]], prefix: str, architecture: str, region: str
 ) -> Image:
     """The newest available image whose name begins with `prefix`; of equally new ones the last by id."""
-    found = sorted(images, key=lambda image: (image["CreationDate"], image["ImageId"]))
-    named = [image for image in found if image.get("Name", "").startswith(prefix)]
-    usable = [
-        image
-        for image in named
-        if image["State"] == "available" and image["Architecture"] == architecture
-    ]
-    if usable:
+    found, named = _named(images, prefix)
+    if usable := _usable(named, architecture):
         return _as_image(usable[-1])
     raise ProviderError(
         f"no image of this account in {region} can be used: {_why_none(found, named, prefix, architecture)}",
         hint="`cloister images` lists them; `cloister bake` makes one",
     )
+
+
+def latest(images: Iterable[Mapping[str, Any]], prefix: str) -> list[Image]:
+    """What `newest` chooses for each architecture that there is."""
+    _, named = _named(images, prefix)
+    usable = [_usable(named, each) for each in {image["Architecture"] for image in named}]
+    return [_as_image(each[-1]) for each in usable if each]
+
+
+def _named(
+    images: Iterable[Mapping[str, Any]], prefix: str
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """All, oldest first, and those of them whose name begins so."""
+    found = sorted(images, key=lambda image: (image["CreationDate"], image["ImageId"]))
+    return found, [image for image in found if image.get("Name", "").startswith(prefix)]
+
+
+def _usable(named: Iterable[Mapping[str, Any]], architecture: str) -> list[Mapping[str, Any]]:
+    return [
+        image
+        for image in named
+        if image["State"] == "available" and image["Architecture"] == architecture
+    ]
 
 
 def _why_none(
@@ -97,7 +114,7 @@ def _why_none(
     return f"no name begins with {prefix!r}; there are: {', '.join(near) or 'none at all'}"
 
 
-def _own_images(aws: Aws, region: str) -> list[Any]:
+def own_images(aws: Aws, region: str) -> list[Any]:
     # Without Owners, anybody's public image of that name would do.
     return list(aws.pages(region, "describe_images", "Images", Owners=["self"]))
 

@@ -74,11 +74,13 @@ class Journal:
             self._open.add(number)
             return intent
 
-    def settle(self, intent: Intent, outcome: str, *, refused: bool = False) -> None:
-        """What became of it. Not synced: asking again gives the same answer."""
+    def settle(
+        self, intent: Intent, outcome: str, *, refused: bool = False, synced: bool = False
+    ) -> None:
+        """What became of it. Mostly not synced, where asking again gives the same answer."""
         with self._lock:
             entry = {"settled": intent.number, "outcome": outcome, "refused": refused}
-            self._write(entry, synced=False)
+            self._write(entry, synced=synced)
             self._settled(entry)
 
     def _write(self, entry: Mapping[str, Any], *, synced: bool = True) -> None:

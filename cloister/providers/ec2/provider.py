@@ -17,9 +17,10 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
+from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import access, claim, journal, lease, rehearsing, removing
+from cloister.providers.ec2 import access, baking, claim, journal, lease, rehearsing, removing
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
@@ -33,11 +34,13 @@ from cloister.providers.ec2.observing import (
     surplus,
     things,
 )
+from cloister.providers.ec2.own_images import observed_images, remove_images
 from cloister.providers.ec2.placement import ensured_placement_groups
 from cloister.providers.ec2.prices import Prices, bill
 from cloister.providers.ec2.quoting import hourly, quote
 from cloister.providers.ec2.schedules import schedules
 from cloister.providers.ec2.sites import Ground, ground, roles_by_region
+from cloister.providers.ec2.sources import source
 from cloister.providers.ec2.tags import Identity
 from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
@@ -163,6 +166,45 @@ class Ec2Provider:
         if key not in self._known:
             self._known[key] = Aws(profile=key[0], region=key[1], sleep=self.sleep)
         return self._known[key]
+
+    # --- images ----------------------------------------------------------------------------------
+
+    def image_regions(self, *, everywhere: bool = False) -> list[str]:
+        aws = self._aws(self.spec)
+        if everywhere:
+            return all_regions(aws)
+        return _regions(aws, self.spec.name, self.spec) if self.spec else [aws.region]
+
+    def image_source(self, instance: str, region: str | None = None) -> ImageSource:
+        regions = [region] if region else self.image_regions()
+        return source(self._aws(self.spec), regions, instance)
+
+    def bake(
+        self,
+        source: ImageSource,
+        prefix: str,
+        *,
+        reboot: bool,
+        anew: bool,
+        say: Callable[[str], None],
+    ) -> OwnImage:
+        return baking.bake(
+            self._aws(self.spec),
+            self.clusters.parent,
+            source,
+            prefix,
+            reboot=reboot,
+            anew=anew,
+            say=say,
+            sleep=self.sleep,
+        )
+
+    def images(self, regions: Sequence[str]) -> list[ObservedImages]:
+        prefixes = ami_tags(self.spec) if self.spec else []
+        return observed_images(self._aws(self.spec), regions, prefixes)
+
+    def prune(self, chosen: Pruning) -> None:
+        remove_images(self._aws(self.spec), chosen, self.sleep)
 
     # --- launching -------------------------------------------------------------------------------
 

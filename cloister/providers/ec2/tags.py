@@ -15,8 +15,9 @@ FIRST = "cloister:first"
 USER = "cloister:user"
 PORT = "cloister:port"
 HOME = "cloister:home"
-# Images and their snapshots, which outlive clusters: how the image came to be.
+# Of an image and its snapshots, which belong to no cluster: what its name begins with, and which bake made it.
 IMAGE = "cloister:image"
+BAKE = "cloister:bake"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,10 @@ class Identity:
             VERSION: version,
             "Name": f"cloister-{self.name}",
         }
+
+
+def of_image(prefix: str, bake: str, name: str, version: str) -> dict[str, str]:
+    return {IMAGE: prefix, BAKE: bake, VERSION: version, "Name": name}
 
 
 def identity_of(resource: Mapping[str, Any]) -> Identity | None:
