@@ -28,6 +28,8 @@ class Settings:
     # shutting-down → terminated, stopping → stopped.
     shutdown_s: float = 0.05
     image_s: float = 0.05
+    # creating → available.
+    volume_s: float = 0.0
     # So long after its creation nothing knows a resource; so long describes show an old state.
     visible_after_s: float = 0.0
     stale_s: float = 0.0
