@@ -58,12 +58,16 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thing:
-    """A resource that is no instance: `kind` as a person calls it."""
+    """A resource that is no instance: `kind` as a person calls it.
+
+    mark: of a volume for swap, the instance that it was made for.
+    """
 
     kind: str
     id: str
     region: str
     identity: Identity | None
+    mark: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.region})"
@@ -100,9 +104,12 @@ def cluster_names(aws: Aws, regions: Iterable[str]) -> list[str]:
     return sorted(set(_in_each(regions, named)))
 
 
-def things(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
-    """Groups, keys, placement groups, and volumes and interfaces that outlived their instances."""
-    return _in_each(regions, lambda region: _things(aws, name, region))
+def things(aws: Aws, name: str, regions: Iterable[str], *, attached: bool = False) -> list[Thing]:
+    """Groups, keys, placement groups, and volumes and interfaces that no instance has.
+
+    attached: also volumes that one has, or had a moment ago.
+    """
+    return _in_each(regions, lambda region: _things(aws, name, region, attached))
 
 
 def observed(
@@ -234,9 +241,11 @@ def _ended(entry: Mapping[str, Any]) -> float | None:
 
 
 _UNATTACHED = [{"Name": "status", "Values": ["available"]}]
+# A volume that is being made is not available yet.
+_NOT_IN_USE = [{"Name": "status", "Values": ["available", "creating", "error"]}]
 # Kind, call, key of the reply, key of the id, further filters.
 _KINDS: tuple[tuple[str, str, str, str, list[dict[str, Any]]], ...] = (
-    ("volume", "describe_volumes", "Volumes", "VolumeId", _UNATTACHED),
+    ("volume", "describe_volumes", "Volumes", "VolumeId", _NOT_IN_USE),
     (
         "network interface",
         "describe_network_interfaces",
@@ -250,11 +259,23 @@ _KINDS: tuple[tuple[str, str, str, str, list[dict[str, Any]]], ...] = (
 )
 
 
-def _things(aws: Aws, name: str, region: str) -> list[Thing]:
+def _things(aws: Aws, name: str, region: str, attached: bool) -> list[Thing]:
     """In the order in which they can be removed."""
     return [
-        Thing(kind=kind, id=entry[id_key], region=region, identity=identity_of(entry))
+        Thing(
+            kind=kind,
+            id=entry[id_key],
+            region=region,
+            identity=identity_of(entry),
+            mark=tags_of(entry).get(tags.SWAP, ""),
+        )
         for kind, call, key, id_key, filters in _KINDS
-        for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *filters])
+        for entry in aws.pages(
+            region,
+            call,
+            key,
+            Filters=tags.of_cluster(name)
+            + (filters if not (attached and kind == "volume") else []),
+        )
         if entry.get("State") not in ("deleting", "deleted")
     ]

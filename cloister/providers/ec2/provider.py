@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
-from cloister.errors import ProviderError
+from cloister.errors import ProviderError, UsageError
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import access, claim, journal, lease, removing
+from cloister.providers.ec2 import access, claim, journal, lease, removing, swap
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
@@ -41,7 +41,7 @@ from cloister.providers.ec2.sites import Ground, ground, roles_by_region
 from cloister.providers.ec2.tags import Identity
 from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
-from cloister.providers.provider import NodeEvent, Report
+from cloister.providers.provider import NodeEvent, Report, Swaps
 from cloister.providers.record import claimed, cluster_folder, forget, read_record
 from cloister.providers.removing import remove_tree
 
@@ -155,6 +155,31 @@ class Ec2Provider:
         if key not in self._known:
             self._known[key] = Aws(profile=key[0], region=key[1], sleep=self.sleep)
         return self._known[key]
+
+    # --- swap ------------------------------------------------------------------------------------
+
+    def attach_swap(self, name: str, say: Callable[[str], None]) -> Swaps:
+        aws, spec, regions = self._known_of(name)
+        living = _living(instances(aws, name, regions))
+        wanted = swap.wanted(spec, living)
+        if spec is None or not wanted:
+            raise UsageError(
+                f"cluster {name}: no role that has nodes has swap",
+                hint="write, for example: roles: {workers: {count: 2, swap: 8}}, and name the file with -c",
+            )
+        folder = cluster_folder(self.clusters, name)
+        if read_record(folder) is None:
+            claimed(self.clusters, spec, uid=swap.uid_of(wanted))
+        return swap.attach_all(
+            aws,
+            journal.Journal(folder / journal.FILE),
+            name,
+            wanted,
+            living=living,
+            version=importlib.metadata.version("cloister"),
+            say=say,
+            sleep=self.sleep,
+        )
 
     # --- launching -------------------------------------------------------------------------------
 
@@ -321,16 +346,19 @@ class Ec2Provider:
         known = _everywhere(aws, plan.cluster, _recorded(folder))
         regions = list(dict.fromkeys([*known, *journalled]))
         seen = removing.Seen()
+        if any(intent.action == swap.CREATE for intent in entries.recent_intents):
+            # Those that are attached go with their instances, and would be missed later.
+            seen.note((), things(aws, plan.cluster, regions, attached=True))
         ends_at = time.monotonic() + _REMOVE_WITHIN_S
         pause_s = _FIRST_PAUSE_S
         while True:
             ended = self._end(aws, plan.cluster, regions, None, _removed(report))
-            rest = _all_things(aws, plan.cluster, regions)
+            rest = _all_things(aws, plan.cluster, regions, attached=True)
             seen.note(ended, rest)
             left = [thing for thing in rest if not removing.remove(aws, thing)]
             if (
                 not left
-                and not _all_things(aws, plan.cluster, regions)
+                and not _all_things(aws, plan.cluster, regions, attached=True)
                 and not seen.missing(entries.recent_intents)
             ):
                 break
@@ -355,9 +383,12 @@ def all_regions(aws: Aws) -> list[str]:
     return sorted(entry["RegionName"] for entry in reply["Regions"])
 
 
-def _all_things(aws: Aws, name: str, regions: Sequence[str]) -> list[Thing]:
+def _all_things(
+    aws: Aws, name: str, regions: Sequence[str], *, attached: bool = False
+) -> list[Thing]:
     """Schedules too, for which another service has to be asked: only a destroy needs to know."""
-    return [*things(aws, name, regions), *schedules(aws, name, regions)]
+    found = things(aws, name, regions, attached=attached)
+    return [*found, *schedules(aws, name, regions)]
 
 
 def _everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:

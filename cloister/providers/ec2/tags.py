@@ -15,6 +15,8 @@ FIRST = "cloister:first"
 USER = "cloister:user"
 PORT = "cloister:port"
 HOME = "cloister:home"
+# Of a volume: the instance whose swap it is.
+SWAP = "cloister:swap"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
