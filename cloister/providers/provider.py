@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from cloister.errors import ProviderError
+from cloister.errors import CloisterError, ProviderError
 from cloister.plan.actions import Plan
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
 from cloister.plan.observed import Bill, Observed
@@ -141,6 +141,34 @@ class Imaging(Protocol):
 
     def prune(self, chosen: Pruning) -> None:
         """Remove what it says; ProviderError if something stays. Again after a crash, it continues."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swap:
+    """A node's volume for swap, by its id."""
+
+    volume: str
+    gib: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swaps:
+    """By node; of those that have none, why."""
+
+    volumes: Mapping[str, Swap]
+    errors: Mapping[str, CloisterError]
+
+
+@runtime_checkable
+class Swapping(Protocol):
+    """A provider that can give its nodes volumes for swap."""
+
+    def attach_swap(self, name: str, say: Callable[[str], None]) -> Swaps:
+        """Each node of a role with `swap` gets its volume, if it has none, which goes when the node goes.
+
+        UsageError if no role has `swap`.
+        """
         ...
 
 

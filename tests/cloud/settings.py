@@ -30,6 +30,8 @@ class Settings:
     image_s: float = 0.05
     # Why each image that is made fails in the end; empty: none does.
     images_fail: str = ""
+    # creating → available.
+    volume_s: float = 0.0
     # So long after its creation nothing knows a resource; so long describes show an old state.
     visible_after_s: float = 0.0
     stale_s: float = 0.0

@@ -59,12 +59,16 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thing:
-    """A resource that is no instance: `kind` as a person calls it."""
+    """A resource that is no instance: `kind` as a person calls it.
+
+    mark: of a volume for swap, the instance that it was made for.
+    """
 
     kind: str
     id: str
     region: str
     identity: Identity | None
+    mark: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.region})"
@@ -112,13 +116,13 @@ def cluster_names(aws: Aws, regions: Iterable[str]) -> list[str]:
     return sorted(set(_in_each(regions, named)))
 
 
-def things(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
-    """Groups, keys, placement groups, and volumes and interfaces that outlived their instances.
+def things(aws: Aws, name: str, regions: Iterable[str], *, attached: bool = False) -> list[Thing]:
+    """Groups, keys, placement groups, and volumes and interfaces that no instance has.
 
-    In the order in which they can be removed.
+    In the order in which they can be removed.  attached: also volumes that one has, or had a moment ago.
     """
     asked = itertools.product(dict.fromkeys(regions), _KINDS)
-    return _at_once(list(asked), lambda each: _things(aws, name, *each))
+    return _at_once(list(asked), lambda each: _things(aws, name, *each, attached=attached))
 
 
 def observed(
@@ -250,10 +254,12 @@ def _ended(entry: Mapping[str, Any]) -> float | None:
 
 
 _UNATTACHED = [{"Name": "status", "Values": ["available"]}]
+# A volume that is being made is not available yet.
+_NOT_IN_USE = [{"Name": "status", "Values": ["available", "creating", "error"]}]
 # Kind, call, key of the reply, key of the id, further filters.
 _Kind = tuple[str, str, str, str, list[dict[str, Any]]]
 _KINDS: tuple[_Kind, ...] = (
-    ("volume", "describe_volumes", "Volumes", "VolumeId", _UNATTACHED),
+    ("volume", "describe_volumes", "Volumes", "VolumeId", _NOT_IN_USE),
     (
         "network interface",
         "describe_network_interfaces",
@@ -267,10 +273,17 @@ _KINDS: tuple[_Kind, ...] = (
 )
 
 
-def _things(aws: Aws, name: str, region: str, wanted: _Kind) -> list[Thing]:
+def _things(aws: Aws, name: str, region: str, wanted: _Kind, *, attached: bool) -> list[Thing]:
     kind, call, key, id_key, filters = wanted
+    narrowed = [] if attached and kind == "volume" else filters
     return [
-        Thing(kind=kind, id=entry[id_key], region=region, identity=identity_of(entry))
-        for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *filters])
+        Thing(
+            kind=kind,
+            id=entry[id_key],
+            region=region,
+            identity=identity_of(entry),
+            mark=tags_of(entry).get(tags.SWAP, ""),
+        )
+        for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *narrowed])
         if entry.get("State") not in ("deleting", "deleted")
     ]

@@ -14,13 +14,22 @@ from pydantic import ValidationError
 
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
-from cloister.errors import ProviderError
+from cloister.errors import ProviderError, UsageError
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import access, baking, claim, journal, lease, rehearsing, removing
+from cloister.providers.ec2 import (
+    access,
+    baking,
+    claim,
+    journal,
+    lease,
+    rehearsing,
+    removing,
+    swap,
+)
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
@@ -45,7 +54,7 @@ from cloister.providers.ec2.tags import Identity
 from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
 from cloister.providers.ec2.watching import Watch
-from cloister.providers.provider import Checked, NodeEvent, Report
+from cloister.providers.provider import Checked, NodeEvent, Report, Swaps
 from cloister.providers.record import claimed, cluster_folder, forget, read_record
 from cloister.providers.removing import remove_tree
 
@@ -205,6 +214,31 @@ class Ec2Provider:
 
     def prune(self, chosen: Pruning) -> None:
         remove_images(self._aws(self.spec), chosen, self.sleep)
+
+    # --- swap ------------------------------------------------------------------------------------
+
+    def attach_swap(self, name: str, say: Callable[[str], None]) -> Swaps:
+        aws, spec, regions = self._known_of(name)
+        living = _living(instances(aws, name, regions))
+        wanted = swap.wanted(spec, living)
+        if spec is None or not wanted:
+            raise UsageError(
+                f"cluster {name}: no role that has nodes has swap",
+                hint="write, for example: roles: {workers: {count: 2, swap: 8}}, and name the file with -c",
+            )
+        folder = cluster_folder(self.clusters, name)
+        if read_record(folder) is None:
+            claimed(self.clusters, spec, uid=swap.uid_of(wanted))
+        return swap.attach_all(
+            aws,
+            journal.Journal(folder / journal.FILE),
+            name,
+            wanted,
+            living=living,
+            version=importlib.metadata.version("cloister"),
+            say=say,
+            sleep=self.sleep,
+        )
 
     # --- launching -------------------------------------------------------------------------------
 
@@ -372,16 +406,19 @@ class Ec2Provider:
         known = _everywhere(aws, plan.cluster, _recorded(folder))
         regions = list(dict.fromkeys([*known, *journalled]))
         seen, removed = removing.Seen(), set[Thing]()
+        if any(intent.action == swap.CREATE for intent in entries.recent_intents):
+            # Those that are attached go with their instances, and would be missed later.
+            seen.note((), things(aws, plan.cluster, regions, attached=True))
         ends_at = time.monotonic() + _REMOVE_WITHIN_S
         pause_s = _FIRST_PAUSE_S
         while True:
             ended = self._end(aws, plan.cluster, regions, None, _removed(report))
-            rest = _all_things(aws, plan.cluster, regions)
+            rest = _all_things(aws, plan.cluster, regions, attached=True)
             seen.note(ended, rest)
             left = [thing for thing in rest if not removing.remove(aws, thing, removed)]
             if (
                 not left
-                and not _all_things(aws, plan.cluster, regions)
+                and not _all_things(aws, plan.cluster, regions, attached=True)
                 and not seen.missing(entries.recent_intents)
             ):
                 break
@@ -406,9 +443,12 @@ def all_regions(aws: Aws) -> list[str]:
     return sorted(entry["RegionName"] for entry in reply["Regions"])
 
 
-def _all_things(aws: Aws, name: str, regions: Sequence[str]) -> list[Thing]:
+def _all_things(
+    aws: Aws, name: str, regions: Sequence[str], *, attached: bool = False
+) -> list[Thing]:
     """Schedules too, for which another service has to be asked: only a destroy needs to know."""
-    return [*things(aws, name, regions), *schedules(aws, name, regions)]
+    found = things(aws, name, regions, attached=attached)
+    return [*found, *schedules(aws, name, regions)]
 
 
 def _everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:

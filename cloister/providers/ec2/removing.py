@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2 import api, schedules
+from cloister.providers.ec2 import api, schedules, tags
 from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.journal import Intent
 from cloister.providers.ec2.observing import Instance, Thing
+from cloister.providers.ec2.tags import tags_of
 
 # AWS ends an instance in one to three minutes, and some machine types in ten.
 _ENDED_WITHIN_S = 900.0
@@ -28,7 +29,13 @@ _REMOVALS = {
 }
 _MISSING = (".NotFound", ".Unknown", "ResourceNotFoundException")
 _IN_USE = frozenset(
-    ("DependencyViolation", "VolumeInUse", "InvalidPlacementGroup.InUse", "InvalidParameterValue")
+    (
+        "DependencyViolation",
+        "VolumeInUse",
+        "IncorrectState",
+        "InvalidPlacementGroup.InUse",
+        "InvalidParameterValue",
+    )
 )
 
 
@@ -119,7 +126,7 @@ class Seen:
         self._marks |= {("run_instances", instance.token) for instance in instances}
         for thing in things:
             # A region has one group of the cluster, and its id is not known before the call.
-            name = "" if thing.kind == "security group" else thing.id
+            name = "" if thing.kind == "security group" else thing.mark or thing.id
             self._marks.add((f"{thing.kind} {thing.region}", name))
 
     def missing(self, intents: Iterable[Intent]) -> list[Intent]:
@@ -128,6 +135,9 @@ class Seen:
     def _mark(self, intent: Intent) -> tuple[str, str]:
         if intent.action == "run_instances":
             return intent.action, str(intent.request["ClientToken"])
+        if intent.action == "create_volume":
+            marks = intent.request["TagSpecifications"][0]
+            return f"volume {intent.region}", tags_of(marks)[tags.SWAP]
         kind = _MADE[intent.action]
         key = "KeyName" if kind == "key pair" else "GroupName"
         name = "" if kind == "security group" else str(intent.request[key])

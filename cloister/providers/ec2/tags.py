@@ -18,6 +18,8 @@ HOME = "cloister:home"
 # Of an image and its snapshots, which belong to no cluster: what its name begins with, and which bake made it.
 IMAGE = "cloister:image"
 BAKE = "cloister:bake"
+# Of a volume: the instance whose swap it is.
+SWAP = "cloister:swap"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
