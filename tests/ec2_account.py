@@ -48,6 +48,26 @@ class Account:
         """The same cluster from a machine that knows nothing of it."""
         return Account(self.cloud, state, self.name)
 
+    def expires(self) -> int:
+        """The end of the lease, as the cluster's group says it; Unix seconds."""
+        expires = self.observe().expires
+        assert expires is not None
+        return expires
+
+    def retag(self, changes: dict[str, str]) -> None:
+        """Tags of everything of the cluster, changed by hand."""
+        import boto3
+
+        ec2 = boto3.client("ec2", region_name="us-east-1", endpoint_url=self.cloud.endpoint)
+        filters = [
+            {"Name": "key", "Values": ["cloister:cluster"]},
+            {"Name": "value", "Values": [self.name]},
+        ]
+        ids = [entry["ResourceId"] for entry in ec2.describe_tags(Filters=filters)["Tags"]]
+        ec2.create_tags(
+            Resources=ids, Tags=[{"Key": key, "Value": value} for key, value in changes.items()]
+        )
+
     def living(self) -> list[dict[str, Any]]:
         return [
             instance

@@ -39,6 +39,7 @@ def cli(ctx: click.Context, debug: bool, **options: object) -> None:
 
 def _register() -> None:
     from cloister.cli import (
+        collecting,
         copying,
         describing,
         imaging,
@@ -80,6 +81,7 @@ def _register() -> None:
         reporting.results,
         reporting.report,
         lifecycle.destroy,
+        collecting.gc,
         starting.completion,
     ):
         cli.add_command(command)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from cloister.errors import CloisterError, ProviderError
 from cloister.plan.actions import Plan
+from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
 from cloister.plan.observed import Bill, Observed
 
@@ -169,6 +170,24 @@ class Swapping(Protocol):
 
         UsageError if no role has `swap`.
         """
+        ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A provider in whose account things may be left that nobody needs."""
+
+    def holdings(self, regions: Sequence[str]) -> Holdings:
+        """Everything that carries our tags, of all clusters; without regions, in all of the account."""
+        ...
+
+    def sweep(
+        self,
+        chosen: Sequence[Belonging],
+        images: Sequence[Pruning],
+        removed: Callable[[Belonging], None],
+    ) -> list[str]:
+        """Remove these; what could not be. `removed` is told of each thing that is gone."""
         ...
 
 

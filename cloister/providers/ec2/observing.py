@@ -75,11 +75,11 @@ class Thing:
 
 
 def instances(
-    aws: Aws, name: str, regions: Iterable[str], *filters: Mapping[str, Any]
+    aws: Aws, name: str | None, regions: Iterable[str], *filters: Mapping[str, Any]
 ) -> list[Instance]:
     """All of them, the ones that are gone too as long as AWS shows them; oldest first.
 
-    filters: of DescribeInstances, to have only some of them.
+    name: None for those of every cluster.  filters: of DescribeInstances, to have only some of them.
     """
     wanted = [*tags.of_cluster(name), *filters]
     return in_order(_in_each(regions, lambda region: _instances(aws, wanted, region)))
@@ -121,7 +121,7 @@ def things(aws: Aws, name: str, regions: Iterable[str], *, attached: bool = Fals
 
     In the order in which they can be removed.  attached: also volumes that one has, or had a moment ago.
     """
-    asked = itertools.product(dict.fromkeys(regions), _KINDS)
+    asked = itertools.product(dict.fromkeys(regions), KINDS)
     return _at_once(list(asked), lambda each: _things(aws, name, *each, attached=attached))
 
 
@@ -258,7 +258,7 @@ _UNATTACHED = [{"Name": "status", "Values": ["available"]}]
 _NOT_IN_USE = [{"Name": "status", "Values": ["available", "creating", "error"]}]
 # Kind, call, key of the reply, key of the id, further filters.
 _Kind = tuple[str, str, str, str, list[dict[str, Any]]]
-_KINDS: tuple[_Kind, ...] = (
+KINDS: tuple[_Kind, ...] = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", _NOT_IN_USE),
     (
         "network interface",

@@ -17,6 +17,7 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError, UsageError
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
+from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
@@ -29,6 +30,7 @@ from cloister.providers.ec2 import (
     rehearsing,
     removing,
     swap,
+    sweeping,
 )
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
@@ -214,6 +216,28 @@ class Ec2Provider:
 
     def prune(self, chosen: Pruning) -> None:
         remove_images(self._aws(self.spec), chosen, self.sleep)
+
+    # --- what nobody needs -----------------------------------------------------------------------
+
+    def holdings(self, regions: Sequence[str]) -> Holdings:
+        aws = self._aws(self.spec)
+        return sweeping.look_at(aws, list(regions) or all_regions(aws))
+
+    def sweep(
+        self,
+        chosen: Sequence[Belonging],
+        images: Sequence[Pruning],
+        removed: Callable[[Belonging], None],
+    ) -> list[str]:
+        aws = self._aws(self.spec)
+        left = sweeping.remove_all(aws, chosen, removed=removed, sleep=self.sleep)
+        why = [str(thing) for thing in left]
+        for pruning in images:
+            try:
+                remove_images(aws, pruning, self.sleep)
+            except ProviderError as error:
+                why.append(error.message)
+        return why
 
     # --- swap ------------------------------------------------------------------------------------
 

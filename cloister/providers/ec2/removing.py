@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cloister.errors import ProviderError
 from cloister.providers.ec2 import api, schedules, tags
@@ -20,6 +20,7 @@ _AT_ONCE = 1000
 _ID = re.compile(r"i-[0-9a-f]+")
 # Kind → (call, name of its argument).
 _REMOVALS = {
+    "address": ("release_address", "AllocationId"),
     "volume": ("delete_volume", "VolumeId"),
     "network interface": ("delete_network_interface", "NetworkInterfaceId"),
     "placement group": ("delete_placement_group", "GroupName"),
@@ -47,9 +48,16 @@ def terminate(
     for instance in instances:
         if not instance.is_gone:
             by_region.setdefault(instance.region, []).append(instance.id)
-    for region, ids in by_region.items():
-        for at in range(0, len(ids), _AT_ONCE):
-            _terminate(aws, region, ids[at : at + _AT_ONCE], sleep)
+    terminate_all(aws, by_region, sleep=sleep)
+
+
+def terminate_all(
+    aws: Aws, ids: Mapping[str, Sequence[str]], *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """As `terminate`, by region."""
+    for region, there in ids.items():
+        for at in range(0, len(there), _AT_ONCE):
+            _terminate(aws, region, list(there[at : at + _AT_ONCE]), sleep)
 
 
 def _terminate(aws: Aws, region: str, ids: list[str], sleep: Callable[[float], None]) -> None:
