@@ -84,8 +84,11 @@ class Ec2Provider:
         aws = self._aws(spec)
         regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
         key = folder / access.KEY_FILE
-        found = instances(aws, name, regions)
-        rest = (_all_things if everywhere else things)(aws, name, regions)
+        look = _all_things if everywhere else things
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(look, aws, name, regions)
+            found = instances(aws, name, regions)
+        rest = asking.result()
         own = str(key) if key.exists() else (spec.ssh.key if spec else None)
         seen = observed(name, found, rest, key=own)
         record = read_record(folder)
@@ -320,7 +323,7 @@ class Ec2Provider:
         wanted = Identity(
             name=spec.name, uid=uid, expires=int(time.time() + spec.ec2.lease), home=home.region
         )
-        identity = claim.claim(
+        identity, home_group = claim.claim(
             aws, entries, wanted, vpc=home.vpc, version=version, sleep=self.sleep
         )
         claimed(self.clusters, spec, uid=identity.uid)
@@ -328,18 +331,34 @@ class Ec2Provider:
         # Whom the groups let in from other regions.
         living = _living(instances(aws, spec.name, roles) if len(roles) > 1 else [])
 
-        def site(base: Ground) -> Site:
-            group = claim.ensured_group(
-                aws, entries, base.region, identity, vpc=base.vpc, version=version, sleep=self.sleep
-            )
+        def admit(base: Ground) -> str:
+            """The group in a region, with its rules."""
+            group = home_group
+            if base is not home:
+                group = claim.ensured_group(
+                    aws,
+                    entries,
+                    base.region,
+                    identity,
+                    vpc=base.vpc,
+                    version=version,
+                    sleep=self.sleep,
+                )
             _allow(aws, spec, base.region, group, ssh_from, living)
+            return str(group["GroupId"])
+
+        def site(base: Ground) -> Site:
+            # At the same time: each is a way to AWS and back, or two.
+            with ThreadPoolExecutor(1) as pool:
+                admitting = pool.submit(admit, base)
+                key_pair = access.ensured_key(
+                    aws, entries, base.region, identity, folder, spec.ec2, version
+                )
             return Site(
                 region=base.region,
                 vpc=base.vpc,
-                groups=(str(group["GroupId"]), *spec.ec2.security_groups),
-                key_pair=access.ensured_key(
-                    aws, entries, base.region, identity, folder, spec.ec2, version
-                ),
+                groups=(admitting.result(), *spec.ec2.security_groups),
+                key_pair=key_pair,
                 zones=base.zones,
                 subnets=base.subnets,
                 offered=base.offered,
