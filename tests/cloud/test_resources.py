@@ -202,14 +202,17 @@ def test_an_image_that_fails_says_why_and_leaves_its_snapshot(cloud: Cloud, ec2:
     tags = [*tagged("image"), *tagged("snapshot")]
     image = ec2.create_image(InstanceId=source, Name="spoilt", TagSpecifications=tags)["ImageId"]
     shown = eventually(
-        lambda: [
-            one
-            for one in ec2.describe_images(ImageIds=[image])["Images"]
-            if one["State"] == "failed"
-        ],
+        lambda: next(
+            (
+                one
+                for one in ec2.describe_images(ImageIds=[image])["Images"]
+                if one["State"] == "failed"
+            ),
+            None,
+        ),
         "the image has failed",
     )
-    assert "no room" in shown[0]["StateReason"]["Message"]
+    assert "no room" in shown["StateReason"]["Message"]
     (snapshot,) = ec2.describe_snapshots(OwnerIds=["self"], Filters=of_cluster())["Snapshots"]
     assert snapshot["State"] == "error"
     ec2.deregister_image(ImageId=image)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cloister.cluster.images import bake, prune
 from cloister.cluster.lifecycle import destroy, launch
 from cloister.config.spec import ClusterSpec
 from cloister.deploy.bringing_up import bring_up
@@ -41,6 +42,8 @@ COMMANDS: dict[str, Callable[[ClusterSpec, Path], object]] = {
     "destroy": lambda spec, state: destroy(spec.name, state=state, spec=spec),
     "bring up": _bring_up,
     "extend": lambda spec, state: extend(spec.name, LONGER_S, state=state, spec=spec),
+    "bake": lambda spec, state: bake(spec, state=state),
+    "prune": lambda spec, state: prune(spec, state=state, keep=0),
 }
 
 
@@ -97,7 +100,7 @@ def main() -> None:
     api.VISIBLE_WITHIN_S = 1.5
     # What a victim would load, once.
     assert provider and connection
-    for service in ("ec2", "scheduler"):
+    for service in ("ec2", "scheduler", "sts"):
         api._loader().load_service_model(service, "service-2")
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

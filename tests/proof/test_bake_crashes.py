@@ -1,0 +1,140 @@
+"""bake and prune killed before and after every API call, those that only look too, and before every change
+of a file.
+
+After a kill of `bake`, in turn: `bake` again must end with exactly one image more than there were bakes
+that had finished; or nobody bakes again, and `prune` alone must find what was made. In every third case
+the recovery is killed as well before the next one. After a kill of `prune`, `prune` again must leave
+nothing. In each case nothing is left at last that costs, but for the development instance, which is the
+user's own. In fair and in bad weather: what was made is not seen for a while, and replies are lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bakery import Bakery, client, development_instance
+from cloud.client import Cloud
+from cloud.using import eventually
+from test_ec2_crashes import Victims
+
+LOST = ["CreateImage#1", "DeregisterImage#1", "DeleteSnapshot#1"]
+LATE = {"visible_after_s": 0.4, "stale_s": 0.2}
+WEATHERS: dict[str, dict[str, Any]] = {
+    "fair": {},
+    "late": LATE,
+    "lossy": {"lose_reply": LOST},
+    "late and lossy": {**LATE, "lose_reply": LOST},
+}
+RECOVERIES = {"bake": ("bake", "bake", "prune"), "prune": ("prune",)}
+CALLS_MAX = 40
+
+
+class Sweep:
+    """Cases of one command in one kind of weather."""
+
+    def __init__(
+        self, cloud: Cloud, folder: Path, weather: str, command: str, address: str
+    ) -> None:
+        self.cloud, self.folder, self.weather, self.command = cloud, folder, weather, command
+        self.address = address
+        self.before = cloud.billable()
+        self.victims = Victims()
+        self.cases = 0
+        self._recoveries = itertools.cycle(RECOVERIES[command])
+
+    def prepared(self) -> Bakery:
+        name = f"t{secrets.token_hex(4)}"
+        bakery = Bakery(self.cloud, self.folder / name, name, self.address)
+        if self.command == "prune":
+            self.done(bakery, "bake")
+        return bakery
+
+    def done(self, bakery: Bakery, command: str) -> int:
+        """The number of its changes of files."""
+        status, said = self.victims.run(bakery, command)
+        assert status == 0, f"{command}: {said}"
+        return int(said)
+
+    def undisturbed(self) -> tuple[int, int]:
+        """How many calls and how many changes of files the command makes."""
+        bakery = self.prepared()
+        self.cloud.set(**WEATHERS[self.weather])
+        before = len(self.cloud.calls())
+        changes = self.done(bakery, self.command)
+        calls = len(self.cloud.calls()) - before
+        self.done(bakery, "prune")
+        return calls, changes
+
+    def kill_everywhere(self) -> None:
+        calls, changes = self.undisturbed()
+        assert 4 <= calls <= CALLS_MAX and changes >= 2
+        for nth, when in itertools.product(range(1, calls + 1), ("before", "after")):
+            self.case(kill={"action": "every", "nth": nth, "when": when})
+        for nth in range(1, changes + 1):
+            self.case(fatal=nth)
+
+    def case(self, *, kill: dict[str, Any] | None = None, fatal: int = 0) -> None:
+        bakery = self.prepared()
+        self.cloud.set(kill_caller=kill, **WEATHERS[self.weather])
+        status, said = self.victims.run(bakery, self.command, fatal)
+        self.cloud.set(kill_caller=None)
+        # Waiting takes more or fewer looks each time.
+        assert status in (-9, 0), f"{self.command} {kill or fatal}: {said}"
+        self.cases += 1
+        recovery = next(self._recoveries)
+        if self.cases % 3 == 0:
+            self.cloud.set(
+                kill_caller={"action": "every", "nth": 1 + self.cases % 7, "when": "after"}
+            )
+            self.victims.run(bakery, recovery)
+            self.cloud.set(kill_caller=None)
+        if recovery == "bake":
+            finished = self._finished(bakery)
+            self.done(bakery, "bake")
+            assert len(bakery.own()) == finished + 1, (kill or fatal, bakery.own())
+            self.done(bakery, "prune")
+        else:
+            eventually(lambda: self._pruned(bakery), "all that was made is removed")
+        assert self.cloud.billable() == self.before
+
+    def _finished(self, bakery: Bakery) -> int:
+        """Bakes that were only killed when they had nothing more to do than to say so."""
+        paths = bakery.state.glob("images/*/*/journal.jsonl")
+        lines = [line for path in paths for line in path.read_text().splitlines()]
+        return sum(1 for line in lines if "settled" in json.loads(line))
+
+    def _pruned(self, bakery: Bakery) -> bool:
+        """What is being made, or is not seen yet, goes the next time."""
+        self.done(bakery, "prune")
+        return self.cloud.billable() == self.before
+
+
+@pytest.fixture
+def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
+    weather, command = request.param
+    with Cloud.start(
+        tmp_path / "cloud", regions=["us-east-1"], note_callers=False, api_only=True
+    ) as cloud:
+        address = development_instance(client(cloud))["PublicIpAddress"]
+        sweep = Sweep(cloud, tmp_path / "machines", weather, command, address)
+        with contextlib.closing(sweep.victims):
+            yield sweep
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "sweep", list(itertools.product(WEATHERS, RECOVERIES)), indirect=True, ids="-".join
+)
+def test_no_crash_leaves_an_image_too_many_or_too_few(
+    sweep: Sweep, record_property: Callable[[str, object], None]
+) -> None:
+    sweep.kill_everywhere()
+    record_property("crashes", sweep.cases)
