@@ -176,7 +176,7 @@ class Aws:
     def _once(self, region: str, action: str, service: str, parameters: Mapping[str, Any]) -> Any:
         import botocore.exceptions as failures
 
-        named = _camel(action)
+        named = camel(action)
         try:
             return getattr(self._client(service, region), action)(**parameters)
         except failures.ClientError as error:
@@ -340,5 +340,6 @@ def _loader() -> Any:
     return botocore.loaders.create_loader()
 
 
-def _camel(action: str) -> str:
+def camel(action: str) -> str:
+    """AWS's name of what boto3 calls so."""
     return "".join(word.capitalize() for word in action.split("_"))
