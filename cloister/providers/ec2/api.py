@@ -190,7 +190,7 @@ class Aws:
     def _once(self, region: str, action: str, service: str, parameters: Mapping[str, Any]) -> Any:
         import botocore.exceptions as failures
 
-        named = _camel(action)
+        named = camel(action)
         try:
             return getattr(self._client(service, region), action)(**parameters)
         except failures.ClientError as error:
@@ -374,5 +374,6 @@ def _moment(text: Any) -> datetime.datetime:
         return botocore.utils.parse_timestamp(text)
 
 
-def _camel(action: str) -> str:
+def camel(action: str) -> str:
+    """AWS's name of what boto3 calls so."""
     return "".join(word.capitalize() for word in action.split("_"))

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Journal:
         self._intents: dict[int, Intent] = {}
         self._open: set[int] = set()
         self._refused: set[int] = set()
+        self._done: list[tuple[str, str]] = []
         self._whole = True
         for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
             self._whole = line.endswith(b"\n")
@@ -56,6 +58,19 @@ class Journal:
     def open_intents(self) -> tuple[Intent, ...]:
         """Those of which no outcome is known, oldest first."""
         return tuple(self._intents[number] for number in sorted(self._open))
+
+    @property
+    def done(self) -> str:
+        """What has been made since this was opened, for a person; empty if nothing was."""
+        calls = Counter(action for action, _ in self._done)
+        ids = [word for _, outcome in self._done for word in outcome.split() if word[:2] == "i-"]
+        texts = [
+            api.camel(action) + (f" ({count} times)" if count > 1 else "")
+            for action, count in calls.items()
+        ]
+        return ", ".join(texts) + (
+            f": {len(ids)} instance{'s' if len(ids) > 1 else ''}" if ids else ""
+        )
 
     def intend(self, region: str, action: str, request: Mapping[str, Any]) -> Intent:
         """Durable when it returns."""
@@ -82,6 +97,9 @@ class Journal:
             entry = {"settled": intent.number, "outcome": outcome, "refused": refused}
             self._write(entry, synced=synced)
             self._settled(entry)
+            # Others are settled only because they are looked at in another way.
+            if outcome == "made" or outcome.startswith("i-"):
+                self._done.append((intent.action, outcome))
 
     def _write(self, entry: Mapping[str, Any], *, synced: bool = True) -> None:
         text = json.dumps({"time": round(time.time(), 3), **entry}) + "\n"

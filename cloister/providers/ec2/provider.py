@@ -32,7 +32,7 @@ from cloister.providers.ec2 import (
     swap,
     sweeping,
 )
-from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.api import Aws, Credentials
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
 from cloister.providers.ec2.observing import (
@@ -109,7 +109,12 @@ class Ec2Provider:
         if plan.removals:
             self._remove_nodes(aws, spec, plan, report)
         if plan.launches or plan.kept:
-            self._launch(aws, plan, folder, report)
+            entries = journal.Journal(folder / journal.FILE)
+            try:
+                self._launch(aws, entries, folder, report)
+            except Credentials as error:
+                done = f"Done before that: {entries.done or 'nothing'}."
+                raise Credentials(f"{error.message} {done}", hint=error.hint) from None
 
     def names(self) -> list[str]:
         aws = self._aws(self.spec)
@@ -269,12 +274,12 @@ class Ec2Provider:
 
     # --- launching -------------------------------------------------------------------------------
 
-    def _launch(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
+    def _launch(self, aws: Aws, entries: journal.Journal, folder: Path, report: Report) -> None:
         if self.spec is None:
             raise ValueError("an EC2 provider without a specification cannot launch")
         spec = self.spec
         nodes = self._nodes(aws, spec)
-        launching = self._prepared(aws, spec, nodes, folder, report)
+        launching = self._prepared(aws, spec, nodes, entries, folder, report)
         replay(launching)
         missing = {node.name for node in nodes}
         failed: Mapping[str, str] = {}
@@ -306,7 +311,13 @@ class Ec2Provider:
             )
 
     def _prepared(
-        self, aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], folder: Path, report: Report
+        self,
+        aws: Aws,
+        spec: ClusterSpec,
+        nodes: Sequence[Node],
+        entries: journal.Journal,
+        folder: Path,
+        report: Report,
     ) -> Launching:
         """Everything but the instances: looked up first, then made."""
         roles = roles_by_region(nodes)
@@ -317,7 +328,6 @@ class Ec2Provider:
             expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
         grounds = list(looking)
         uid = claimed(self.clusters, spec).uid
-        entries = journal.Journal(folder / journal.FILE)
         version = importlib.metadata.version("cloister")
         home = grounds[0]
         wanted = Identity(
