@@ -68,11 +68,11 @@ class AwsError(ProviderError):
     """
 
     def __init__(self, action: str, region: str, code: str, message: str) -> None:
-        super().__init__(f"{action} in {region}: {code}: {message}", hint=_hint(code, action))
+        # The encoded part of a refusal is long, and of use to administrators alone.
+        self.reason = message.partition("Encoded authorization failure message")[0].strip()
+        super().__init__(f"{action} in {region}: {code}: {self.reason}", hint=_hint(code, action))
         self.action, self.region, self.code = action, region, code
         self.repeated = False
-        # The encoded part of a refusal is of use to administrators alone.
-        self.reason = message.partition("Encoded authorization failure message")[0].strip()
 
 
 class ReplyLost(ProviderError):
