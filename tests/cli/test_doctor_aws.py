@@ -64,7 +64,10 @@ def test_it_makes_nothing_and_says_who_asks_and_what_is_permitted(user: User) ->
         "DeleteSecurityGroup",
     }
     assert [call for call in made if call.parameters.get("DryRun") != "true"] == []
-    assert "account 123456789012, by environment variables, region us-east-1" in called.stdout
+    assert (
+        "account 123456789012, credentials from environment variables, region us-east-1"
+        in called.stdout
+    )
     for region in ("us-east-1", "eu-west-1"):
         assert f"calls permitted in {region}" in called.stdout
     assert "not tried: iam:PassRole" in called.stdout

@@ -52,6 +52,8 @@ class Settings:
     note_callers: bool = True
     never_boots: list[int] = dataclasses.field(default_factory=list)
     fails_at_launch: list[int] = dataclasses.field(default_factory=list)
+    # Why those fail: the code of their state reason.
+    launch_failure: str = "Server.InternalError"
     # sshds start only when a rule of the instance's groups lets 127.0.0.1 in on ssh_port or 22.
     firewall: bool = False
     # So many connections are reset before the sshd of an instance starts.

@@ -77,11 +77,11 @@ class AwsError(ProviderError):
     """
 
     def __init__(self, action: str, region: str, code: str, message: str) -> None:
-        super().__init__(f"{action} in {region}: {code}: {message}", hint=_hint(code, action))
+        # The encoded part of a refusal is long, and of use to administrators alone.
+        self.reason = message.partition("Encoded authorization failure message")[0].strip()
+        super().__init__(f"{action} in {region}: {code}: {self.reason}", hint=_hint(code, action))
         self.action, self.region, self.code = action, region, code
         self.repeated = False
-        # The encoded part of a refusal is of use to administrators alone.
-        self.reason = message.partition("Encoded authorization failure message")[0].strip()
 
 
 class ReplyLost(ProviderError):
@@ -97,7 +97,21 @@ def _hint(code: str, action: str) -> str:
         return f"this identity may not call {action}; `cloister doctor --aws` tries every call"
     if code in _THROTTLED:
         return "other programs use up this account's rate; run the command again, it continues"
-    return ""
+    return _HINTS.get(code, "")
+
+
+_TRY = "`cloister doctor --aws` tries the launch without doing it"
+_HINTS = {
+    "IdempotentParameterMismatch": "another request had this one's token: `cloister destroy`, then `cloister launch`",
+    "InvalidAMIID.NotFound": "the image was there a moment ago; `cloister plan` looks for it again",
+    "InvalidAMIID.Unavailable": "the image was there a moment ago; `cloister plan` looks for it again",
+    "InvalidParameterCombination": f"these machines do not take what ec2 asks for; {_TRY}",
+    "InvalidParameterValue": f"these machines do not take what ec2 asks for; {_TRY}",
+    "InvalidBlockDeviceMapping": "the root volume is smaller than the image: raise ec2.disk, or leave it out",
+    "OptInRequired": "AWS has not activated EC2 for this account, or not in this region: see its console",
+    "PendingVerification": "AWS is still verifying this account, which it ends by a mail",
+    "Blocked": "AWS has blocked this account: see its console",
+}
 
 
 class Aws:

@@ -475,10 +475,15 @@ class Ec2Provider:
                 and not seen.missing(entries.recent_intents)
             ):
                 break
-            if time.monotonic() > ends_at:
+            users = [
+                f"{thing} by {user}"
+                for thing in left
+                for user in removing.foreign_users(aws, thing)
+            ]
+            if users or time.monotonic() > ends_at:
                 raise ProviderError(
-                    f"still in use: {', '.join(map(str, left))}",
-                    hint="something that is not cloister's uses it; remove that, then destroy again",
+                    f"still in use: {', '.join(users or map(str, left))}",
+                    hint="that is not cloister's, which leaves it alone; take it out, then `cloister destroy` again",
                 )
             self.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)

@@ -85,7 +85,7 @@ def _caller(aws: Aws, spec: ClusterSpec) -> Checked:
     return Checked(
         what="AWS identity",
         ok=True,
-        found=f"{reply['Arn']}, account {reply['Account']}, by {aws.origin}"
+        found=f"{reply['Arn']}, account {reply['Account']}, credentials from {aws.origin}"
         + (f", profile {profile}" if profile else "")
         + f", region {aws.region}",
     )

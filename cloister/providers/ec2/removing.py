@@ -11,7 +11,7 @@ from cloister.providers.ec2 import api, schedules, tags
 from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.journal import Intent
 from cloister.providers.ec2.observing import Instance, Thing
-from cloister.providers.ec2.tags import tags_of
+from cloister.providers.ec2.tags import CLUSTER, tags_of
 
 # AWS ends an instance in one to three minutes, and some machine types in ten.
 _ENDED_WITHIN_S = 900.0
@@ -150,6 +150,30 @@ class Seen:
         key = "KeyName" if kind == "key pair" else "GroupName"
         name = "" if kind == "security group" else str(intent.request[key])
         return f"{kind} {intent.region}", name
+
+
+def foreign_users(aws: Aws, thing: Thing) -> list[str]:
+    """Who uses a security group that is to go, and is not cloister's: it will not go by itself."""
+    if thing.kind != "security group":
+        return []
+    inside = [{"Name": "group-id", "Values": [thing.id]}]
+    referring = [{"Name": "ip-permission.group-id", "Values": [thing.id]}]
+    interfaces = aws.pages(
+        thing.region, "describe_network_interfaces", "NetworkInterfaces", Filters=inside
+    )
+    groups = aws.pages(
+        thing.region, "describe_security_groups", "SecurityGroups", Filters=referring
+    )
+    return [
+        (entry.get("Attachment") or {}).get("InstanceId")
+        or f"network interface {entry['NetworkInterfaceId']}"
+        for entry in interfaces
+        if CLUSTER not in tags_of(entry)
+    ] + [
+        f"a rule of security group {entry['GroupId']}"
+        for entry in groups
+        if CLUSTER not in tags_of(entry)
+    ]
 
 
 def remove(aws: Aws, thing: Thing, removed: set[Thing]) -> bool:

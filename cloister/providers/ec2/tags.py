@@ -58,7 +58,9 @@ def identity_of(resource: Mapping[str, Any]) -> Identity | None:
 
 
 def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags") or ()}
+    # Network interfaces have them under another name.
+    found = resource.get("Tags") or resource.get("TagSet") or ()
+    return {tag["Key"]: tag["Value"] for tag in found}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
