@@ -61,7 +61,9 @@ def download_logs(context: Context, benchmark: str, stamp: str) -> None:
             }
         )
         if newest and cluster.front.name in got.values:
-            show(f"{cluster.front.name}: of these its newest, of another time: {', '.join(newest)}")
+            show(
+                f"{cluster.front.name}: {', '.join(newest)} for being among its newest, not for its name"
+            )
         show(f"{sum(map(len, got.values.values()))} logs verified in {into}/")
     expect_no_errors(errors, len(cluster.nodes), "the logs are not complete")
 

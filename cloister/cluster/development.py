@@ -33,6 +33,7 @@ class Development:
         options = {
             "UserKnownHostsFile": f'{_quoted(self.known_hosts)} "~/.ssh/known_hosts"',
             "StrictHostKeyChecking": "accept-new",
+            "HashKnownHosts": "no",
             "UpdateHostKeys": "no",
             "ForwardAgent": "no",
             "ConnectTimeout": str(max(1, round(self.connect_timeout_s))),

@@ -16,7 +16,9 @@ from cloister.config.spec import SyncSpec
 from cloister.deploy.deploying import deploy, facts_of
 from cloister.errors import CloisterError, NodeError
 from cloister.plan.observed import Node
+from cloister.transport.channel import Channel
 from cloister.transport.fanout import FanOut, fan_out
+from cloister.transport.fold import fold
 from cloister.transport.links import Links
 from cloister.transport.manifest import manifest
 from cloister.transport.rsync import pull
@@ -26,6 +28,8 @@ from cloister.transport.transfer import find, put
 # Of each folder. A key at its top is what the first cloister left there, and no node gets any; what
 # benchmarks have logged on a node is not the development instance's to delete.
 _KEYS, _LOGS = "/*.pem", "/experiments/cpp/*/*.log"
+# In a work folder: the names of this cluster's nodes, and what cloister runs there.
+_OWN = ("servers/", ".cloister/")
 _NAMED = 3
 
 Say = Callable[[str], None]
@@ -55,8 +59,8 @@ def redeploy_development(
     errors = dict(links.open_all(nodes).errors)
     for name in names:
         target = f"~/{name}"
-        say(f"sync {target} → {target}")
         living = [node for node in nodes if node.name not in errors]
+        say(f"{target} → {fold(node.name for node in living) or 'no node'}")
         result = _bring(links, living, folder / name, target)
         synced[target] = result.values
         errors |= result.errors
@@ -84,33 +88,42 @@ def _bring(links: Links, nodes: Sequence[Node], path: Path, target: str) -> FanO
         return fan_out(
             nodes, lambda node: _put_file(links, node, path, target), at_once=links.at_once
         )
-    source = manifest(path, [_KEYS, _LOGS], gitignore=False)
-    keeping = [node for node in nodes if _holds_work(links, node, target)]
-    mirrored = [node for node in nodes if node not in keeping]
-    parts = [
-        sync(links, mirrored, source, target),
-        sync(links, keeping, source, target, delete=False),
-    ]
-    values = {name: synced for part in parts for name, synced in part.values.items()}
-    errors = {name: error for part in parts for name, error in part.errors.items()}
+    below = fan_out(nodes, lambda node: _work_below(links.channel(node), target))
+    values, errors = dict[str, Synced](), dict(below.errors)
+    for work in dict.fromkeys(below.values.values()):
+        alike = [node for node in nodes if node.name in below.values]
+        alike = [node for node in alike if below.values[node.name] == work]
+        result = _mirrored(links, alike, path, target, work)
+        values |= result.values
+        errors |= result.errors
+    return FanOut(values=values, errors=errors)
+
+
+def _work_below(channel: Channel, target: str) -> str | None:
+    """Where the node's work folder is below the target; None if it is elsewhere."""
+    top, folder = f"{channel.home}{target.removeprefix('~')}/", f"{channel.folder}/"
+    return folder.removeprefix(top).rstrip("/") if folder.startswith(top) else None
+
+
+def _mirrored(
+    links: Links, nodes: Sequence[Node], path: Path, target: str, work: str | None
+) -> FanOut[Synced]:
+    """Without deleting anything where cloister and experiments keep what is theirs."""
+    own = [] if work is None else [posixpath.join("/", work, name) for name in _OWN]
+    source = manifest(path, [_KEYS, _LOGS, *own], gitignore=False)
+    synced = sync(links, nodes, source, target, delete=work is None)
 
     def verify(node: Node) -> None:
         if wrong := differing(links.channel(node), source, target):
             names = ", ".join(wrong[:_NAMED])
             raise NodeError(node.name, f"{len(wrong)} files are not as they were sent: {names}")
 
-    there = [node for node in nodes if node.name in values]
-    errors |= fan_out(there, verify, at_once=links.at_once).errors
+    there = [node for node in nodes if node.name in synced.values]
+    wrong = fan_out(there, verify, at_once=links.at_once).errors
     return FanOut(
-        values={node.name: values[node.name] for node in there if node.name not in errors},
-        errors=errors,
+        values={name: entry for name, entry in synced.values.items() if name not in wrong},
+        errors={**synced.errors, **wrong},
     )
-
-
-def _holds_work(links: Links, node: Node, target: str) -> bool:
-    """Whether the target has what cloister itself, or an experiment, keeps on the node."""
-    channel = links.channel(node)
-    return f"{channel.folder}/".startswith(f"{channel.home}{target.removeprefix('~')}/")
 
 
 def _put_file(links: Links, node: Node, path: Path, target: str) -> Synced:

@@ -59,7 +59,10 @@ def places_text(benchmark: str) -> str:
 
 def checked(benchmark: str, stamp: str | None = None) -> None:
     """UsageError for what can be neither a benchmark's name nor a timestamp."""
-    Benchmark(name=benchmark)
+    try:
+        Benchmark(name=benchmark)
+    except UsageError as error:
+        raise UsageError(error.message.removeprefix("-b "), hint=error.hint) from None
     if stamp is not None and not _STAMP.fullmatch(stamp):
         raise UsageError(
             f"{stamp!r} is not a timestamp",

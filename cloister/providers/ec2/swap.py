@@ -18,7 +18,7 @@ from cloister.errors import CloisterError, ProviderError
 from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import Aws, AwsError, Credentials
 from cloister.providers.ec2.batches import machine_of
-from cloister.providers.ec2.journal import Journal
+from cloister.providers.ec2.journal import Intent, Journal
 from cloister.providers.ec2.observing import Instance
 from cloister.providers.ec2.tags import tags_of
 from cloister.providers.provider import Swap, Swaps
@@ -103,6 +103,7 @@ def attach_all(
         seen = volumes(aws, name, regions)
         work.remove_orphans([v for v in seen if v.owner not in ids and v.state == "available"])
         by_owner = {volume.owner: volume for volume in seen if volume.owner in ids}
+        work.note(by_owner)
         with ThreadPoolExecutor(_CALLS_AT_ONCE) as pool:
             steps = [
                 (node, by_owner.get(entry[0].id), pool.submit(work.step, node, *entry, by_owner))
@@ -172,6 +173,7 @@ class _Work:
     ) -> None:
         self._aws, self._journal, self._version, self._say = aws, journal, version, say
         self._made: dict[str, _Made] = {}
+        self._unseen: dict[str, Intent] = {}
 
     def step(self, node: str, instance: Instance, gib: int, by_owner: Mapping[str, Volume]) -> bool:
         """Do what is next; whether nothing was left to do."""
@@ -204,6 +206,11 @@ class _Work:
                 )
         return False
 
+    def note(self, by_owner: Mapping[str, Volume]) -> None:
+        """A destroy need not wait for what has been seen."""
+        for owner in [owner for owner in self._unseen if owner in by_owner]:
+            self._journal.settle(self._unseen.pop(owner), by_owner[owner].id, seen=True)
+
     def _create(self, node: str, instance: Instance, gib: int) -> None:
         """Once; again only if what was made has not been seen for as long as that may take."""
         made = self._made.get(instance.id)
@@ -215,6 +222,7 @@ class _Work:
         self._made[instance.id] = _Made(attempt=attempt, at=time.monotonic())
         request = creation(instance, gib, self._version, attempt)
         intent = self._journal.intend(instance.region, CREATE, request)
+        self._unseen[instance.id] = intent
         try:
             volume = self._aws.asked(instance.region, CREATE, **request)
         except AwsError as error:
