@@ -39,6 +39,7 @@ def cli(ctx: click.Context, debug: bool, **options: object) -> None:
 
 def _register() -> None:
     from cloister.cli import (
+        access,
         copying,
         describing,
         imaging,
@@ -61,6 +62,7 @@ def _register() -> None:
         lifecycle.launch,
         lifecycle.ls,
         leasing.extend,
+        access.access,
         reaching.login,
         reaching.login_ami,
         reaching.run_command,

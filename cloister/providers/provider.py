@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from cloister.errors import CloisterError, ProviderError
+from cloister.plan.access import Access
 from cloister.plan.actions import Plan
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
 from cloister.plan.observed import Bill, Observed
@@ -108,6 +109,19 @@ class Rehearsing(Protocol):
 
     def rehearse(self) -> list[Checked]:
         """Who is asking, every call tried without doing it, and the quotas; creates nothing."""
+        ...
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A provider that decides which networks reach its nodes."""
+
+    def access(self, name: str) -> list[Access]:
+        """As it is, group by group."""
+        ...
+
+    def refresh_access(self, name: str) -> list[Access]:
+        """Make it what a launch would make it now; nodes are not touched. Harmless to repeat."""
         ...
 
 

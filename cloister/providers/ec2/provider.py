@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError, UsageError
+from cloister.plan.access import Access
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
@@ -240,6 +240,34 @@ class Ec2Provider:
             sleep=self.sleep,
         )
 
+    # --- access ----------------------------------------------------------------------------------
+
+    def access(self, name: str) -> list[Access]:
+        aws, _, regions = self._known_of(name)
+        return access.shown(aws, name, regions)
+
+    def refresh_access(self, name: str) -> list[Access]:
+        folder = cluster_folder(self.clusters, name)
+        before = _recorded(folder)
+        spec = self.spec or before
+        if spec is None:
+            raise UsageError(
+                f"cluster {name}: nothing here says who may reach it",
+                hint="name its configuration with -c",
+            )
+        aws = self._aws(before or spec)
+        regions = list(
+            dict.fromkeys([*_regions(aws, name, before or spec), *_regions(aws, name, spec)])
+        )
+        living = _living(instances(aws, name, regions))
+        made = access.refresh(aws, name, regions, spec, living)
+        if before is not None:
+            # Refreshed again without a configuration, it stays like this.
+            changes = {"access": spec.ec2.access, "expose": spec.ec2.expose}
+            kept = before.model_copy(update={"ec2": before.ec2.model_copy(update=changes)})
+            claimed(self.clusters, kept)
+        return made
+
     # --- launching -------------------------------------------------------------------------------
 
     def _launch(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
@@ -308,7 +336,7 @@ class Ec2Provider:
             group = claim.ensured_group(
                 aws, entries, base.region, identity, vpc=base.vpc, version=version, sleep=self.sleep
             )
-            _allow(aws, spec, base.region, group, ssh_from, living)
+            access.allow(aws, base.region, group, spec, ssh_from=ssh_from, living=living)
             return Site(
                 region=base.region,
                 vpc=base.vpc,
@@ -370,7 +398,7 @@ class Ec2Provider:
         for region in launching.sites:
             group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
             if group is not None:
-                _allow(aws, spec, region, group, ssh_from, living)
+                access.allow(aws, region, group, spec, ssh_from=ssh_from, living=living)
 
     # --- removing --------------------------------------------------------------------------------
 
@@ -473,21 +501,6 @@ def _recorded(folder: Path) -> ClusterSpec | None:
     except ValidationError:
         # Written by another version: the tags are enough.
         return None
-
-
-def _allow(
-    aws: Aws,
-    spec: ClusterSpec,
-    region: str,
-    group: Mapping[str, Any],
-    ssh_from: Sequence[str],
-    living: Iterable[Instance],
-) -> None:
-    """SSH as configured, and everything from the cluster's nodes in other regions."""
-    peers = sorted({i.address for i in living if i.region != region and i.address})
-    access.allow(
-        aws, region, group, spec.ec2, ssh_from=ssh_from, ssh_port=spec.ssh.port, peers=peers
-    )
 
 
 def _living(found: Iterable[Instance]) -> list[Instance]:
