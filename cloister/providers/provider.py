@@ -11,6 +11,7 @@ from cloister.errors import CloisterError, ProviderError
 from cloister.plan.access import Access
 from cloister.plan.actions import Plan
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
+from cloister.plan.listed import Listing
 from cloister.plan.observed import Bill, Observed
 
 if TYPE_CHECKING:
@@ -59,8 +60,11 @@ class Provider(Protocol):
 class Paid(Protocol):
     """A provider whose nodes cost money."""
 
-    def names(self) -> list[str]:
-        """Every cluster of the account, wherever it was launched from."""
+    def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
+        """These clusters, which are known here, and all others of their accounts, wherever launched from.
+
+        own: also those of the account of the configuration, or of AWS's own settings.
+        """
         ...
 
     def bill(self, name: str) -> Bill | None:

@@ -18,6 +18,7 @@ from cloister.plan.access import Access
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
+from cloister.plan.listed import Listed, Listing
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
 from cloister.providers.ec2 import (
@@ -33,10 +34,11 @@ from cloister.providers.ec2 import (
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.listing import Holding, joined, of_account
 from cloister.providers.ec2.observing import (
     Instance,
     Thing,
-    cluster_names,
+    all_regions,
     instances,
     observed,
     regions_with,
@@ -81,9 +83,19 @@ class Ec2Provider:
         spec = self.spec or _recorded(folder)
         aws = self._aws(spec)
         regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
-        key = folder / access.KEY_FILE
         found = instances(aws, name, regions)
         rest = (_all_things if everywhere else things)(aws, name, regions)
+        return self._seen(name, spec, found, rest)
+
+    def _seen(
+        self,
+        name: str,
+        spec: ClusterSpec | None,
+        found: Sequence[Instance],
+        rest: Sequence[Thing],
+    ) -> Observed:
+        folder = cluster_folder(self.clusters, name)
+        key = folder / access.KEY_FILE
         own = str(key) if key.exists() else (spec.ssh.key if spec else None)
         seen = observed(name, found, rest, key=own)
         record = read_record(folder)
@@ -106,9 +118,37 @@ class Ec2Provider:
         if plan.launches or plan.kept:
             self._launch(aws, plan, folder, report)
 
-    def names(self) -> list[str]:
-        aws = self._aws(self.spec)
-        return cluster_names(aws, all_regions(aws))
+    def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
+        specs = {name: _recorded(cluster_folder(self.clusters, name)) for name in names}
+        accounts: dict[str | None, list[str]] = {_profile(self.spec): []} if own else {}
+        for name, spec in specs.items():
+            accounts.setdefault(_profile(spec), []).append(name)
+        found = [
+            (known, self._account(profile, {name: specs[name] for name in known}))
+            for profile, known in accounts.items()
+        ]
+        return joined(found)
+
+    def _account(self, profile: str | None, known: Mapping[str, ClusterSpec | None]) -> Listing:
+        """The clusters of one account: those that are known here, and all others."""
+        own = {self.spec.name: self.spec} if self.spec and _profile(self.spec) == profile else {}
+        specs = {**own, **known}
+        aws = self._aws(next(iter(specs.values()), None))
+        prices = Prices(aws, self.clusters.parent)
+
+        def where(name: str) -> list[str]:
+            spec = specs[name]
+            return _regions(aws, name, spec) if spec else []
+
+        return of_account(
+            aws, known, where, lambda name, held: self._listed(name, specs.get(name), held, prices)
+        )
+
+    def _listed(self, name: str, spec: ClusterSpec | None, held: Holding, prices: Prices) -> Listed:
+        seen = self._seen(name, spec, held.instances, held.things)
+        # Clusters that were destroyed a moment ago still show instances, whose prices nobody wants.
+        paid = bill(prices, held.instances, time.time()) if seen.exists else None
+        return Listed(observed=seen, bill=paid, regions=held.regions)
 
     def bill(self, name: str) -> Bill | None:
         spec = self.spec or _recorded(cluster_folder(self.clusters, name))
@@ -465,12 +505,6 @@ class Ec2Provider:
             remove_tree(folder)
 
 
-def all_regions(aws: Aws) -> list[str]:
-    """Those that the account has enabled."""
-    reply = aws.asked(aws.region, "describe_regions")
-    return sorted(entry["RegionName"] for entry in reply["Regions"])
-
-
 def _all_things(
     aws: Aws, name: str, regions: Sequence[str], *, attached: bool = False
 ) -> list[Thing]:
@@ -505,6 +539,10 @@ def _recorded(folder: Path) -> ClusterSpec | None:
 
 def _living(found: Iterable[Instance]) -> list[Instance]:
     return [instance for instance in found if not instance.is_gone]
+
+
+def _profile(spec: ClusterSpec | None) -> str | None:
+    return spec.ec2.profile if spec else None
 
 
 def _role(spec: ClusterSpec | None) -> str | None:

@@ -70,6 +70,8 @@ def specification(kinds: Iterable[str], tags: Mapping[str, str]) -> list[dict[st
     return [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in kinds]
 
 
-def of_cluster(name: str) -> list[dict[str, Any]]:
-    """Filters for all that belongs to the cluster."""
+def of_cluster(name: str | None) -> list[dict[str, Any]]:
+    """Filters for all that belongs to the cluster, or to any."""
+    if name is None:
+        return [{"Name": "tag-key", "Values": [CLUSTER]}]
     return [{"Name": f"tag:{CLUSTER}", "Values": [name]}]
