@@ -39,12 +39,14 @@ def cli(ctx: click.Context, debug: bool, **options: object) -> None:
 
 def _register() -> None:
     from cloister.cli import (
+        access,
         collecting,
         copying,
         describing,
         imaging,
         leasing,
         lifecycle,
+        listing,
         logs,
         naming,
         preparing,
@@ -60,8 +62,9 @@ def _register() -> None:
         describing.schema,
         describing.plan,
         lifecycle.launch,
-        lifecycle.ls,
+        listing.ls,
         leasing.extend,
+        access.access,
         reaching.login,
         reaching.login_ami,
         reaching.run_command,

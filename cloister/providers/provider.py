@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from cloister.errors import CloisterError, ProviderError
+from cloister.plan.access import Access
 from cloister.plan.actions import Plan
 from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
+from cloister.plan.listed import Listing
 from cloister.plan.observed import Bill, Observed
 
 if TYPE_CHECKING:
@@ -59,8 +61,11 @@ class Provider(Protocol):
 class Paid(Protocol):
     """A provider whose nodes cost money."""
 
-    def names(self) -> list[str]:
-        """Every cluster of the account, wherever it was launched from."""
+    def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
+        """These clusters, which are known here, and all others of their accounts, wherever launched from.
+
+        own: also those of the account of the configuration, or of AWS's own settings.
+        """
         ...
 
     def bill(self, name: str) -> Bill | None:
@@ -109,6 +114,19 @@ class Rehearsing(Protocol):
 
     def rehearse(self) -> list[Checked]:
         """Who is asking, every call tried without doing it, and the quotas; creates nothing."""
+        ...
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A provider that decides which networks reach its nodes."""
+
+    def access(self, name: str) -> list[Access]:
+        """As it is, group by group."""
+        ...
+
+    def refresh_access(self, name: str) -> list[Access]:
+        """Make it what a launch would make it now; nodes are not touched. Harmless to repeat."""
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,45 @@ def test_a_flat_json_lives_a_whole_life(user: User) -> None:
     labels = record["nodes"][0]["labels"]
     assert labels["image"].startswith("ami-") and labels["machine"] == "c7i.large"
     assert record["provenance"]["cluster"]["dollars_per_hour"] == pytest.approx(3 * 0.09425)
+
+
+def test_ls_tells_age_lease_and_cost_and_names_what_cannot_be_seen(user: User) -> None:
+    user.ok("launch")
+    said = user.ok("ls").stdout
+    assert f"{user.name} (ec2): 3 of 3 nodes running in us-east-1" in said
+    assert re.search(
+        r"^  .+ old, lease ends in .+, \$0\.\d+ so far, \$0\.2828 per hour$", said, re.MULTILINE
+    )
+    [shown] = [one for one in user.ok("ls", "--json").json if one["name"] == user.name]
+    assert shown["regions"] == ["us-east-1"]
+    assert shown["bill"]["dollars_per_hour"] == pytest.approx(3 * 0.09425)
+    assert shown["bill"]["expires"] == shown["expires"]
+    user.cloud.set(expired=True)
+    try:
+        called, machine = user("ls"), user("ls", "--json")
+    finally:
+        user.cloud.set(expired=False)
+    assert called.status == machine.status == 3
+    assert (
+        f"{user.name} (ec2): not seen: DescribeRegions in us-east-1: RequestExpired"
+        in called.stdout
+    )
+    assert "hint: sign in again" in called.stdout
+    [gap] = machine.json
+    assert (gap["name"], gap["provider"]) == (user.name, "ec2")
+    assert "RequestExpired" in gap["error"] and "sign in again" in gap["hint"]
+
+
+def test_access_is_shown_and_refreshed(user: User) -> None:
+    user.ok("launch")
+    assert "tcp 2222    from 127.0.0.1/32\n" in user.ok("access", "show").stdout
+    (user.caller.folder / "there.yaml").write_text("cluster: {ec2: {access: [192.0.2.7/32]}}\n")
+    said = user.ok("-c", "there.yaml", "access", "refresh").stdout
+    assert re.search(r"tcp 2222 +from 192\.0\.2\.7/32 +added\n", said)
+    assert re.search(r"tcp 2222 +from 127\.0\.0\.1/32 +revoked\n", said)
+    [group] = user.ok("access", "refresh", "--json").json["groups"]
+    assert [rule["source"] for rule in group["added"]] == ["127.0.0.1/32"]
+    assert [rule["source"] for rule in group["revoked"]] == ["192.0.2.7/32"]
 
 
 def test_a_label_names_another_cluster_and_its_images(user: User) -> None:

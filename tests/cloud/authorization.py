@@ -85,9 +85,8 @@ def authorize(
     """What of the policy permitted it, "Sid permission resource" each; a Refusal if nothing does."""
     granted = []
     for question in _questions(world, world.region(region), service, action, asked):
-        found = grant(
-            world.settings.policy or {}, question.permission, question.arn, question.context
-        )
+        context = {**question.context, "aws:RequestedRegion": region}
+        found = grant(world.settings.policy or {}, question.permission, question.arn, context)
         if found is None:
             raise _denied(protocol, question)
         granted.append(f"{found.sid} {question.permission} {found.resource}")

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError, UsageError
+from cloister.plan.access import Access
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
+from cloister.plan.listed import Listed, Listing
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
 from cloister.providers.ec2 import (
@@ -35,10 +36,11 @@ from cloister.providers.ec2 import (
 from cloister.providers.ec2.api import Aws, Credentials
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.listing import Holding, joined, of_account
 from cloister.providers.ec2.observing import (
     Instance,
     Thing,
-    cluster_names,
+    all_regions,
     instances,
     observed,
     regions_with,
@@ -83,12 +85,22 @@ class Ec2Provider:
         spec = self.spec or _recorded(folder)
         aws = self._aws(spec)
         regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
-        key = folder / access.KEY_FILE
         look = _all_things if everywhere else things
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(look, aws, name, regions)
             found = instances(aws, name, regions)
         rest = asking.result()
+        return self._seen(name, spec, found, rest)
+
+    def _seen(
+        self,
+        name: str,
+        spec: ClusterSpec | None,
+        found: Sequence[Instance],
+        rest: Sequence[Thing],
+    ) -> Observed:
+        folder = cluster_folder(self.clusters, name)
+        key = folder / access.KEY_FILE
         own = str(key) if key.exists() else (spec.ssh.key if spec else None)
         seen = observed(name, found, rest, key=own)
         record = read_record(folder)
@@ -116,9 +128,37 @@ class Ec2Provider:
                 done = f"Done before that: {entries.done or 'nothing'}."
                 raise Credentials(f"{error.message} {done}", hint=error.hint) from None
 
-    def names(self) -> list[str]:
-        aws = self._aws(self.spec)
-        return cluster_names(aws, all_regions(aws))
+    def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
+        specs = {name: _recorded(cluster_folder(self.clusters, name)) for name in names}
+        accounts: dict[str | None, list[str]] = {_profile(self.spec): []} if own else {}
+        for name, spec in specs.items():
+            accounts.setdefault(_profile(spec), []).append(name)
+        found = [
+            (known, self._account(profile, {name: specs[name] for name in known}))
+            for profile, known in accounts.items()
+        ]
+        return joined(found)
+
+    def _account(self, profile: str | None, known: Mapping[str, ClusterSpec | None]) -> Listing:
+        """The clusters of one account: those that are known here, and all others."""
+        own = {self.spec.name: self.spec} if self.spec and _profile(self.spec) == profile else {}
+        specs = {**own, **known}
+        aws = self._aws(next(iter(specs.values()), None))
+        prices = Prices(aws, self.clusters.parent)
+
+        def where(name: str) -> list[str]:
+            spec = specs[name]
+            return _regions(aws, name, spec) if spec else []
+
+        return of_account(
+            aws, known, where, lambda name, held: self._listed(name, specs.get(name), held, prices)
+        )
+
+    def _listed(self, name: str, spec: ClusterSpec | None, held: Holding, prices: Prices) -> Listed:
+        seen = self._seen(name, spec, held.instances, held.things)
+        # Clusters that were destroyed a moment ago still show instances, whose prices nobody wants.
+        paid = bill(prices, held.instances, time.time()) if seen.exists else None
+        return Listed(observed=seen, bill=paid, regions=held.regions)
 
     def bill(self, name: str) -> Bill | None:
         spec = self.spec or _recorded(cluster_folder(self.clusters, name))
@@ -272,6 +312,34 @@ class Ec2Provider:
             sleep=self.sleep,
         )
 
+    # --- access ----------------------------------------------------------------------------------
+
+    def access(self, name: str) -> list[Access]:
+        aws, _, regions = self._known_of(name)
+        return access.shown(aws, name, regions)
+
+    def refresh_access(self, name: str) -> list[Access]:
+        folder = cluster_folder(self.clusters, name)
+        before = _recorded(folder)
+        spec = self.spec or before
+        if spec is None:
+            raise UsageError(
+                f"cluster {name}: nothing here says who may reach it",
+                hint="name its configuration with -c",
+            )
+        aws = self._aws(before or spec)
+        regions = list(
+            dict.fromkeys([*_regions(aws, name, before or spec), *_regions(aws, name, spec)])
+        )
+        living = _living(instances(aws, name, regions))
+        made = access.refresh(aws, name, regions, spec, living)
+        if before is not None:
+            # Refreshed again without a configuration, it stays like this.
+            changes = {"access": spec.ec2.access, "expose": spec.ec2.expose}
+            kept = before.model_copy(update={"ec2": before.ec2.model_copy(update=changes)})
+            claimed(self.clusters, kept)
+        return made
+
     # --- launching -------------------------------------------------------------------------------
 
     def _launch(self, aws: Aws, entries: journal.Journal, folder: Path, report: Report) -> None:
@@ -354,7 +422,7 @@ class Ec2Provider:
                     version=version,
                     sleep=self.sleep,
                 )
-            _allow(aws, spec, base.region, group, ssh_from, living)
+            access.allow(aws, base.region, group, spec, ssh_from=ssh_from, living=living)
             return str(group["GroupId"])
 
         def site(base: Ground) -> Site:
@@ -423,7 +491,7 @@ class Ec2Provider:
         for region in launching.sites:
             group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
             if group is not None:
-                _allow(aws, spec, region, group, ssh_from, living)
+                access.allow(aws, region, group, spec, ssh_from=ssh_from, living=living)
 
     # --- removing --------------------------------------------------------------------------------
 
@@ -495,12 +563,6 @@ class Ec2Provider:
             remove_tree(folder)
 
 
-def all_regions(aws: Aws) -> list[str]:
-    """Those that the account has enabled."""
-    reply = aws.asked(aws.region, "describe_regions")
-    return sorted(entry["RegionName"] for entry in reply["Regions"])
-
-
 def _all_things(
     aws: Aws, name: str, regions: Sequence[str], *, attached: bool = False
 ) -> list[Thing]:
@@ -533,23 +595,12 @@ def _recorded(folder: Path) -> ClusterSpec | None:
         return None
 
 
-def _allow(
-    aws: Aws,
-    spec: ClusterSpec,
-    region: str,
-    group: Mapping[str, Any],
-    ssh_from: Sequence[str],
-    living: Iterable[Instance],
-) -> None:
-    """SSH as configured, and everything from the cluster's nodes in other regions."""
-    peers = sorted({i.address for i in living if i.region != region and i.address})
-    access.allow(
-        aws, region, group, spec.ec2, ssh_from=ssh_from, ssh_port=spec.ssh.port, peers=peers
-    )
-
-
 def _living(found: Iterable[Instance]) -> list[Instance]:
     return [instance for instance in found if not instance.is_gone]
+
+
+def _profile(spec: ClusterSpec | None) -> str | None:
+    return spec.ec2.profile if spec else None
 
 
 def _role(spec: ClusterSpec | None) -> str | None:

@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 from cloud.client import Cloud
 from ec2_account import Account
 
-from cloister.cluster.lifecycle import clusters, quote
+from cloister.cluster.lifecycle import quote
+from cloister.cluster.listing import listing
 from cloister.cluster.provided import provider_of
 from cloister.plan.launching import launch_plan
 from cloister.providers.ec2.permissions import CALLS, needed_calls
@@ -95,7 +96,7 @@ def live(account: Account, tmp_path: Path) -> None:
     assert isinstance(provider, Leased)
     provider.prolong(account.name, later, lambda text: None)
     provider.mark_told(account.name, ["manager1", "workers1", "workers2"], later)
-    clusters(tmp_path / "other", provider="ec2")
+    listing(tmp_path / "other", provider="ec2")
     leave_a_volume(account)
     assert account.destroy().left == ()
 
