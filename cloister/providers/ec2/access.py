@@ -206,7 +206,6 @@ def ensured_key(
     identity: Identity,
     folder: Path,
     spec: Ec2Spec,
-    version: str,
 ) -> str:
     """The key pair's name at AWS: the configured one, or the cluster's, whose private key stays here."""
     if spec.key_pair:
@@ -223,7 +222,7 @@ def ensured_key(
         request: dict[str, Any] = {
             "KeyName": name,
             "PublicKeyMaterial": public,
-            "TagSpecifications": tags.specification(["key-pair"], identity.tags(version)),
+            "TagSpecifications": tags.specification(["key-pair"], identity.tags()),
         }
         intent = journal.intend(region, "import_key_pair", request)
         try:

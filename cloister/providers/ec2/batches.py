@@ -142,13 +142,12 @@ def request(
     site: Site,
     identity: Identity,
     user: str,
-    version: str,
     attempt: int,
 ) -> dict[str, Any]:
     """The parameters of RunInstances: the same bytes whenever the same is asked, token included."""
     machine = machine_of(cluster, batch.role)
     image = site.images[batch.role, rung.machine]
-    marks = identity.tags(version) | {
+    marks = identity.tags() | {
         tags.ROLES: ",".join(batch.roles),
         tags.FIRST: str(batch.first),
         tags.USER: user,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,20 +28,17 @@ def claim(
     wanted: Identity,
     *,
     vpc: str,
-    version: str,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Identity, Mapping[str, Any]]:
     """The cluster's identity, and its group in the home region.
 
     A group of that name that is there already decides: another launch, here or elsewhere, made it.
     """
-    group = ensured_group(aws, journal, wanted.home, wanted, vpc=vpc, version=version, sleep=sleep)
+    group = ensured_group(aws, journal, wanted.home, wanted, vpc=vpc, sleep=sleep)
     identity = identity_of(group)
     assert identity is not None
     if identity.expires - time.time() < _LEASE_LEFT_MIN_S:
-        identity = Identity(
-            name=identity.name, uid=identity.uid, expires=wanted.expires, home=identity.home
-        )
+        identity = dataclasses.replace(identity, expires=wanted.expires)
         prolong(aws, wanted.home, [group["GroupId"]], identity.expires)
     return identity, group
 
@@ -63,13 +61,12 @@ def ensured_group(
     identity: Identity,
     *,
     vpc: str,
-    version: str,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, Any]:
     """The cluster's security group in a region, made if there is none; of another owner: ProviderError."""
     there = described_group(aws, region, identity.name, vpc)
     if there is None:
-        if made := _make(aws, journal, region, identity, vpc, version):
+        if made := _make(aws, journal, region, identity, vpc):
             return made
         ends_at = time.monotonic() + api.VISIBLE_WITHIN_S
         while (there := described_group(aws, region, identity.name, vpc)) is None:
@@ -89,10 +86,10 @@ def ensured_group(
 
 
 def _make(
-    aws: Aws, journal: Journal, region: str, identity: Identity, vpc: str, version: str
+    aws: Aws, journal: Journal, region: str, identity: Identity, vpc: str
 ) -> Mapping[str, Any] | None:
     """The new group, as a describe call shows it; None if there was one, which AWS may not show yet."""
-    marks = tags.tag_list(identity.tags(version))
+    marks = tags.tag_list(identity.tags())
     request: dict[str, Any] = {
         "GroupName": group_name(identity.name),
         "Description": f"cloister cluster {identity.name}",

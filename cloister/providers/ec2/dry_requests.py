@@ -33,7 +33,6 @@ class Scene:
 
     spec: ClusterSpec
     identity: Identity
-    version: str
     region: str
     machines: tuple[str, ...]
     vpc: str
@@ -93,7 +92,7 @@ def _ours(scene: Scene) -> dict[str, Any]:
 
 
 def _marks(scene: Scene, kind: str) -> dict[str, Any]:
-    marks = scene.identity.tags(scene.version)
+    marks = scene.identity.tags()
     return {"TagSpecifications": tags.specification([kind], marks)}
 
 

@@ -54,7 +54,6 @@ class Launching:
     cluster: ClusterSpec
     identity: Identity
     sites: Mapping[str, Site]
-    version: str
     say: Say
     sleep: Callable[[float], None]
 
@@ -147,7 +146,6 @@ def _run(launching: Launching, site: Site, batch: Batch, rung: Rung) -> int:
             site=site,
             identity=launching.identity,
             user=launching.cluster.ssh.user or user_of(image),
-            version=launching.version,
             attempt=attempt,
         )
         intent = launching.journal.intend(batch.region, "run_instances", parameters)

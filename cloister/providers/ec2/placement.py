@@ -19,11 +19,10 @@ def ensured_placement_groups(
     region: str,
     identity: Identity,
     strategies: Mapping[str, str],
-    version: str,
 ) -> dict[str, str]:
     """Role → the name of its group, made if there is none."""
     return {
-        role: _ensured(aws, journal, region, identity, role, strategy, version)
+        role: _ensured(aws, journal, region, identity, role, strategy)
         for role, strategy in strategies.items()
     }
 
@@ -39,13 +38,12 @@ def _ensured(
     identity: Identity,
     role: str,
     strategy: str,
-    version: str,
 ) -> str:
     name = placement_group_name(identity.name, role)
     request: dict[str, Any] = {
         "GroupName": name,
         "Strategy": strategy,
-        "TagSpecifications": tags.specification(["placement-group"], identity.tags(version)),
+        "TagSpecifications": tags.specification(["placement-group"], identity.tags()),
     }
     if strategy == "partition":
         request["PartitionCount"] = _PARTITIONS

@@ -57,9 +57,7 @@ class Tried:
     about_nothing: bool = False
 
 
-def checkup(
-    aws: Aws, spec: ClusterSpec, planned: Callable[[], Sequence[Node]], version: str
-) -> list[Checked]:
+def checkup(aws: Aws, spec: ClusterSpec, planned: Callable[[], Sequence[Node]]) -> list[Checked]:
     """Who is asking, what that identity may do, and whether the quotas suffice; creates nothing.
 
     planned: the nodes, each in its region.
@@ -73,7 +71,7 @@ def checkup(
             expires=int(time.time() + spec.ec2.lease),
             home=aws.region,
         )
-        found = rehearse(aws, spec, nodes, identity, version)
+        found = rehearse(aws, spec, nodes, identity)
         return [caller, *folded(found), *checked_quotas(aws, spec, nodes)]
     except ProviderError as error:
         return [Checked(what="AWS", ok=False, found=error.message, mend=error.hint)]
@@ -91,14 +89,12 @@ def _caller(aws: Aws, spec: ClusterSpec) -> Checked:
     )
 
 
-def rehearse(
-    aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], identity: Identity, version: str
-) -> list[Tried]:
+def rehearse(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], identity: Identity) -> list[Tried]:
     """nodes: as planned, each in its region. Credentials if they are no longer valid."""
     roles = roles_by_region(nodes)
 
     def in_region(region: str) -> list[Tried]:
-        scene = _scene(aws, spec, identity, version, region, roles.get(region, []))
+        scene = _scene(aws, spec, identity, region, roles.get(region, []))
         here = [node for node in nodes if node.region == region]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             calls = needed_calls(spec)
@@ -129,7 +125,6 @@ def _scene(
     aws: Aws,
     spec: ClusterSpec,
     identity: Identity,
-    version: str,
     region: str,
     roles: Iterable[str],
 ) -> Scene:
@@ -149,7 +144,6 @@ def _scene(
     return Scene(
         spec=spec,
         identity=identity,
-        version=version,
         region=region,
         machines=tuple(machines),
         vpc=spec.ec2.vpc or or_nothing([entry["VpcId"] for entry in vpcs], "vpc"),
@@ -268,7 +262,6 @@ def _as_launched(scene: Scene, batch: Batch, rung: Rung, site: Site) -> dict[str
         site=site,
         identity=scene.identity,
         user=scene.spec.ssh.user or user_of(machine_of(scene.spec, batch.role).image),
-        version=scene.version,
         attempt=0,
     )
     # Nor with its token, because this is another request than a launch's.

@@ -17,6 +17,8 @@ _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 1.0
 # Where all have an address, a look is only for those that end before they answer.
 _PAUSE_ADDRESSED_S = 5.0
 _SSH_PORT = 22
+# Longer than most machines take to boot.
+_SLOW_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,13 +36,15 @@ def await_instances(
     gone: AbstractSet[str],
     within_s: float,
     ready: Callable[[Instance], None],
+    slow: Callable[[str, str], None] = lambda name, why: None,
 ) -> Arrived:
     """Until each of these nodes answers or has failed; `ready` is called for each as it answers.
 
+    slow: told now and then which nodes have not arrived, and what is known of each.
     look: the cluster's instances; of these nodes, and of those that have ended, as they are now.
     gone: instances that had ended before; AWS shows them for an hour.
     """
-    began = time.monotonic()
+    began = told_at = time.monotonic()
     pause_s = _FIRST_PAUSE_S
     with contextlib.closing(_Coming(names, ends_at=began + within_s)) as coming:
         while coming.waiting:
@@ -51,6 +55,10 @@ def await_instances(
             pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
             for instance in coming.answers(rest_s if coming.unaddressed else _PAUSE_ADDRESSED_S):
                 ready(instance)
+            if time.monotonic() - told_at > _SLOW_S:
+                told_at = time.monotonic()
+                for name, why in coming.far(told_at - began):
+                    slow(name, why)
     return Arrived(ready=coming.done, failed=coming.failed)
 
 
@@ -99,6 +107,10 @@ class _Coming:
             if not self.waiting:
                 return
 
+    def far(self, waited_s: float) -> list[tuple[str, str]]:
+        """How far those are that are waited for."""
+        return [(name, _how_far(self._living.get(name), waited_s)) for name in sorted(self.waiting)]
+
     def close(self) -> None:
         self._probes.close()
 
@@ -107,6 +119,15 @@ class _Coming:
         if why:
             self.waiting.discard(name)
             self.failed[name] = why
+
+
+def _how_far(instance: Instance | None, waited_s: float) -> str:
+    waits = f"after {waited_s:.0f} s"
+    if instance is None:
+        return f"AWS does not show it yet, {waits}"
+    if instance.state != "running":
+        return f"{instance.id} is still {instance.state}, {waits}"
+    return f"{instance.id} runs, no SSH server answers yet, {waits}"
 
 
 def _why_missing(

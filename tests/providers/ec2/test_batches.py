@@ -10,7 +10,7 @@ from cloister.providers.ec2.batches import Batch, Rung, Site, batches, ladder, m
 from cloister.providers.ec2.images import Image
 from cloister.providers.ec2.tags import Identity
 
-IDENTITY = Identity(name="c", uid="c.1234", expires=2_000_000_000, home="us-east-1")
+IDENTITY = Identity(name="c", uid="c.1234", expires=2_000_000_000, home="us-east-1", version="1")
 IMAGE = Image(id="ami-1", name="base", architecture="x86_64", root_device="/dev/xvda")
 SITE = Site(
     region="us-east-1",
@@ -48,7 +48,6 @@ def asked(spec: ClusterSpec, batch: Batch, rung: Rung, attempt: int = 0) -> dict
         site=SITE,
         identity=IDENTITY,
         user="ubuntu",
-        version="1",
         attempt=attempt,
     )
 

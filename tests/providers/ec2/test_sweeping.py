@@ -94,7 +94,7 @@ def test_a_volume_and_an_address_of_a_cluster_that_is_gone(
 ) -> None:
     marks = tags.Identity(
         name=account.name, uid=f"{account.name}.1234", expires=1_700_000_000, home="us-east-1"
-    ).tags("0")
+    ).tags()
     for kind, make in (
         (
             "volume",
