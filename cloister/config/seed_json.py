@@ -128,7 +128,11 @@ def _name(given: Located | None) -> tuple[Located | None, list[str]]:
     """A name as it can be today: lower case, dashes."""
     if given is None or not isinstance(given.value, str):
         return given, []
-    name = re.sub(r"[^a-z0-9-]+", "-", given.value.lower()).strip("-0123456789")[:_NAME_MAX]
+    name = (
+        re.sub(r"[^a-z0-9-]+", "-", given.value.lower())
+        .lstrip("-0123456789")
+        .rstrip("-")[:_NAME_MAX]
+    )
     if name == given.value or not name:
         return given, []
     note = f"cluster_name: {given.value!r} is called {name!r}, as names have lower-case letters and dashes"
