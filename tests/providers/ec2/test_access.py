@@ -168,6 +168,28 @@ def test_a_lost_reply_changes_nothing_about_the_outcome(account: Account, verb: 
     }
 
 
+def test_a_rule_that_aws_did_not_show_a_moment_ago_keeps_no_other_one_out(
+    account: Account,
+) -> None:
+    """AWS refuses a whole call for one rule that is there already."""
+    account.launch(ec2={"access": [HOME]})
+    refusal = {
+        "action": "AuthorizeSecurityGroupIngress",
+        "nth": 1,
+        "code": "InvalidPermission.Duplicate",
+        "message": "the specified rule already exists",
+    }
+    account.cloud.set(refuse=[refusal])
+    try:
+        refresh(account, ec2={"access": [OTHER, "203.0.113.0/24"]})
+    finally:
+        account.cloud.set(refuse=[])
+    assert {source for ports, source in shown(account)["us-east-1"] if ports == "tcp 2222"} == {
+        OTHER,
+        "203.0.113.0/24",
+    }
+
+
 def test_from_another_machine_the_configuration_says_who(account: Account, tmp_path: Path) -> None:
     account.launch(ec2={"access": [HOME]})
     other = account.elsewhere(tmp_path / "other")
