@@ -12,7 +12,7 @@ from cloister.cluster import Cluster
 from cloister.cluster.lifecycle import Receipt, destroy, launch, observe
 from cloister.config.spec import ClusterSpec
 from cloister.plan.observed import Observed
-from cloister.providers.provider import NodeEvent
+from cloister.providers.provider import NodeEvent, Report
 
 
 class Account:
@@ -34,8 +34,9 @@ class Account:
             {**data, **changes, "ec2": {**ec2, **changes.get("ec2", {})}}
         )
 
-    def launch(self, **changes: Any) -> Cluster:
-        return launch(self.spec(**changes), state=self.state, report=self.events.append)
+    def launch(self, *, report: Report | None = None, **changes: Any) -> Cluster:
+        spec = self.spec(**changes)
+        return launch(spec, state=self.state, report=report or self.events.append)
 
     def observe(self) -> Observed:
         return observe(self.name, state=self.state, spec=self.spec())
@@ -46,6 +47,26 @@ class Account:
     def elsewhere(self, state: Path) -> Account:
         """The same cluster from a machine that knows nothing of it."""
         return Account(self.cloud, state, self.name)
+
+    def expires(self) -> int:
+        """The end of the lease, as the cluster's group says it; Unix seconds."""
+        expires = self.observe().expires
+        assert expires is not None
+        return expires
+
+    def retag(self, changes: dict[str, str]) -> None:
+        """Tags of everything of the cluster, changed by hand."""
+        import boto3
+
+        ec2 = boto3.client("ec2", region_name="us-east-1", endpoint_url=self.cloud.endpoint)
+        filters = [
+            {"Name": "key", "Values": ["cloister:cluster"]},
+            {"Name": "value", "Values": [self.name]},
+        ]
+        ids = [entry["ResourceId"] for entry in ec2.describe_tags(Filters=filters)["Tags"]]
+        ec2.create_tags(
+            Resources=ids, Tags=[{"Key": key, "Value": value} for key, value in changes.items()]
+        )
 
     def living(self) -> list[dict[str, Any]]:
         return [

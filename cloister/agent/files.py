@@ -92,10 +92,11 @@ def get(agent, identity, path):
     agent.producers.append(produce)
 
 
-def find(agent, identity, root, patterns, since=0.0):
+def find(agent, identity, root, patterns, since=0.0, hashed=True):
     """Regular files below `root` that match, with size, SHA-256, mode and time; never outside `root`.
 
     since: only those that were written from then on (Unix seconds of this node's clock).
+    hashed: with the SHA-256, for which they are read.
     """
     import glob
 
@@ -111,14 +112,13 @@ def find(agent, identity, root, patterns, since=0.0):
                 inside = real.startswith(base + os.sep) and os.path.isfile(real)
                 if inside and os.stat(real).st_mtime >= since - TICK_S:
                     found[os.path.relpath(name, base)] = real
-    agent.reply(identity, [_described(path, real) for path, real in sorted(found.items())])
+    agent.reply(identity, [_described(path, real, hashed) for path, real in sorted(found.items())])
 
 
-def _described(path, real):
+def _described(path, real, hashed):
     status = os.stat(real)
-    return dict(
-        hash_of(real), path=path, mode=stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns
-    )
+    content = hash_of(real) if hashed else {"size": status.st_size}
+    return dict(content, path=path, mode=stat.S_IMODE(status.st_mode), mtime_ns=status.st_mtime_ns)
 
 
 def _files_of(path):

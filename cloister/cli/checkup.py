@@ -16,6 +16,7 @@ from cloister.errors import CloisterError, ConfigurationError
 if TYPE_CHECKING:
     from cloister.cli.context import Context
     from cloister.config.loading import Configuration
+    from cloister.config.spec import ClusterSpec
 
 # A connection and an agent channel need about this many descriptors per node, logs of a fetch apart.
 FILES_PER_NODE = 4
@@ -32,15 +33,16 @@ PROGRAMS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at; `mend` says what to do if it is not ok."""
+    """One thing that was looked at; `mend` says what to do if it is not ok. None: could not be found out."""
 
     what: str
-    ok: bool
+    ok: bool | None
     found: str
     mend: str = ""
 
 
-def examine(context: Context) -> list[Finding]:
+def examine(context: Context, *, aws: bool = False) -> list[Finding]:
+    """aws: ask AWS too. UsageError if the configuration is not about EC2 then."""
     findings = [_python(), *(_program(name) for name in PROGRAMS), _state(context.state)]
     configuration: Configuration | None = None
     if context.files():
@@ -63,7 +65,9 @@ def examine(context: Context) -> list[Finding]:
                 Finding(what="configuration", ok=False, found=error.message, mend=error.hint)
             )
     if configuration is not None and configuration.cluster is not None:
-        findings += _cluster(configuration, context)
+        findings += _cluster(configuration, context, aws=aws)
+    elif aws and configuration is None:
+        findings.append(Finding(what="AWS", ok=None, found="not asked without a configuration"))
     elif not context.files():
         findings.append(_sshd())
     return findings
@@ -116,7 +120,7 @@ def _state(folder: Path) -> Finding:
     )
 
 
-def _cluster(configuration: Configuration, context: Context) -> Iterator[Finding]:
+def _cluster(configuration: Configuration, context: Context, *, aws: bool) -> Iterator[Finding]:
     from cloister.plan.planned import planned_nodes
 
     spec = configuration.cluster
@@ -133,7 +137,17 @@ def _cluster(configuration: Configuration, context: Context) -> Iterator[Finding
             found=sync.source if there else f"{sync.source} is not a folder",
             mend="correct `deploy.source`, relative to the file that names it",
         )
-    yield from _nodes(context, spec.name)
+    if spec.provider == "ec2" and not aws:
+        yield Finding(what="AWS", ok=True, found="not asked; `cloister doctor --aws` does")
+        return
+    if aws:
+        from cloister.cluster.rehearsal import rehearse
+
+        checked = rehearse(spec, state=context.state)
+        yield from (Finding(**dataclasses.asdict(one)) for one in checked)
+        if checked[0].ok is False:
+            return
+    yield from _nodes(context, spec)
 
 
 def _descriptors(nodes: int) -> Finding:
@@ -160,16 +174,16 @@ def _results(folder: Path) -> Finding:
     )
 
 
-def _nodes(context: Context, name: str) -> Iterator[Finding]:
+def _nodes(context: Context, spec: ClusterSpec) -> Iterator[Finding]:
     """The nodes, if the cluster was launched."""
     from cloister.cluster.lifecycle import observe, open_cluster
     from cloister.transport.links import Links
 
     try:
-        if not observe(name, state=context.state).nodes:
-            yield Finding(what="cluster", ok=True, found=f"{name} is not launched")
+        if not observe(spec.name, state=context.state, spec=spec).nodes:
+            yield Finding(what="cluster", ok=True, found=f"{spec.name} is not launched")
             return
-        cluster = open_cluster(name, state=context.state)
+        cluster = open_cluster(spec.name, state=context.state, spec=spec)
         with Links(marks=cluster.marks) as links:
             opened = links.open_all(cluster.nodes, deadline_s=60.0)
             for node, error in opened.errors.items():

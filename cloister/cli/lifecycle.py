@@ -1,4 +1,4 @@
-"""`launch`, `ls` and `destroy`: the cluster's life."""
+"""`launch` and `destroy`: the cluster's life."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from cloister.cli.output import say, seconds_text, show, show_json
 from cloister.errors import PartlyDone
 
 if TYPE_CHECKING:
-    from cloister.plan.observed import Bill
     from cloister.providers.provider import NodeEvent
 
 SERVERS = Path("servers")
@@ -75,53 +74,6 @@ provider_option = click.option(
     type=click.Choice(["local", "manual", "ec2"]),
     help="Look there as well for clusters of which nothing is known here.",
 )
-
-
-@click.command(epilog="Example: cloister ls --json")
-@config_options
-@provider_option
-@json_option
-@with_context
-def ls(context: Context, provider: str | None) -> None:
-    """List the clusters and their nodes: this user's, and on EC2 all of the account."""
-    from cloister.cluster.lifecycle import bill, clusters
-
-    everyone = clusters(context.state, spec=context.spec_if_unknown(), provider=provider)
-    found = [entry for entry in everyone if context.label in (None, entry.name)]
-    if context.json:
-        show_json(found)
-        return
-    if not found:
-        show("no clusters")
-    for entry in found:
-        running = sum(1 for node in entry.nodes if node.state == "running")
-        paid = bill(entry, state=context.state)
-        cost = f"; {_cost(paid)}" if paid else ""
-        show(
-            f"{entry.name} ({entry.provider}): {running} of {len(entry.nodes)} nodes running{cost}"
-        )
-        for observed in entry.nodes:
-            node = observed.node
-            where = f"{node.address}:{node.port}" if node.port else node.address
-            detail = f"  {observed.detail}" if observed.detail else ""
-            show(
-                f"  {node.name:<16} {observed.state:<9} {where:<22} {','.join(node.roles)}{detail}"
-            )
-        for leftover in entry.leftovers:
-            # Of EC2, groups and keys belong to a cluster that runs.
-            show(f"  {'with' if entry.nodes else 'left over:'} {leftover}")
-
-
-def _cost(paid: Bill) -> str:
-    import time
-
-    from cloister.cluster.lifecycle import dollars_text
-
-    now = time.time()
-    lease = (
-        f"lease ends in {seconds_text(paid.expires - now)}" if paid.expires > now else "lease over"
-    )
-    return f"{seconds_text(now - paid.since)} old, {lease}, {dollars_text(paid.dollars)} so far"
 
 
 @click.command(epilog="Example: cloister destroy -c configs/clusters/local-4.yaml")

@@ -69,6 +69,16 @@ def json_option(function: F) -> F:
     return click.option("--json", "json", is_flag=True, help="Print the result as JSON.")(function)
 
 
+def roles_option(function: F) -> F:
+    return click.option(
+        "-r",
+        "--role",
+        "roles",
+        multiple=True,
+        help="Only on nodes of this role, or this node; repeatable.",
+    )(function)
+
+
 def wait_option(function: F) -> F:
     return click.option(
         "--wait",

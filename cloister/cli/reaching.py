@@ -1,4 +1,4 @@
-"""`login`, `run-command` and `ps`: a terminal on a node, a command on many, what still runs there."""
+"""`login`, `login-ami`, `run-command` and `ps`: a terminal on a node, a command on many, what still runs there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cloister.cli.context import Context
-from cloister.cli.options import config_options, json_option, with_context
+from cloister.cli.options import config_options, json_option, roles_option, with_context
 from cloister.cli.output import say, show, show_json
 from cloister.errors import CloisterError, PartlyDone, UsageError
 
@@ -28,17 +28,26 @@ def login(context: Context, node: str | None) -> int:
     import subprocess
 
     cluster = context.cluster()
-    chosen = cluster.select([node])[0] if node else _front(cluster)
+    chosen = cluster.select([node])[0] if node else cluster.front
     command = ["ssh", "-F", str(cluster.ssh_config), chosen.name]
     return subprocess.run(command, check=False).returncode
 
 
-def _front(cluster: Any) -> Node:
-    for role in ("master", "driver", "manager"):
-        for candidate in cluster.nodes:
-            if role in candidate.roles:
-                return candidate
-    return cluster.nodes[0]
+@click.command("login-ami", epilog="Example: cloister login-ami -c configs/clusters/ec2.yaml")
+@config_options
+@with_context
+def login_ami(context: Context) -> int:
+    """A terminal on the development instance, which cluster.ec2.development names.
+
+    Its host key is remembered at the first contact and checked from then on; no agent is forwarded.
+    """
+    import subprocess
+
+    from cloister.cluster.development import development_of
+
+    development = development_of(context.cluster_spec(), context.state)
+    command = [*development.ssh(), "--", development.address]
+    return subprocess.run(command, check=False).returncode
 
 
 @click.command(
@@ -47,13 +56,7 @@ def _front(cluster: Any) -> Node:
     epilog="Example: cloister run-command -r workers 'uname -r; nproc'",
 )
 @config_options
-@click.option(
-    "-r",
-    "--role",
-    "roles",
-    multiple=True,
-    help="Only on nodes of this role, or this node; repeatable.",
-)
+@roles_option
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -151,13 +154,7 @@ def _detach(links: Any, nodes: Sequence[Node], text: str, name: str) -> None:
 
 @click.command(epilog="Example: cloister ps --stop server")
 @config_options
-@click.option(
-    "-r",
-    "--role",
-    "roles",
-    multiple=True,
-    help="Only on nodes of this role, or this node; repeatable.",
-)
+@roles_option
 @click.option(
     "--stop",
     metavar="NAME",

@@ -29,23 +29,32 @@ def init(context: Context, file: Path) -> None:
     show(f"wrote {file}; now: cloister plan -c {file}")
 
 
+_MARKS = {True: "ok  ", False: "BAD ", None: "??  "}
+
+
 @click.command(epilog="Example: cloister doctor -c configs/experiments/ring.yaml")
 @config_options
+@click.option(
+    "--aws", is_flag=True, help="Ask AWS too: who you are there, every call in a dry run, quotas."
+)
 @json_option
 @with_context
-def doctor(context: Context) -> int:
-    """Check all that this machine and the configuration need, and say how to mend it."""
+def doctor(context: Context, aws: bool) -> int:
+    """Check all that this machine and the configuration need, and say how to mend it.
+
+    Creates nothing, on AWS neither. Lines with ?? are about what could not be found out.
+    """
     from cloister.cli.checkup import examine
 
-    findings = examine(context)
+    findings = examine(context, aws=aws)
     if context.json:
         show_json(findings)
     else:
         for finding in findings:
-            show(f"{'ok  ' if finding.ok else 'BAD '} {finding.what}: {finding.found}")
-            if not finding.ok and finding.mend:
+            show(f"{_MARKS[finding.ok]} {finding.what}: {finding.found}")
+            if finding.ok is False and finding.mend:
                 show(f"     mend: {finding.mend}")
-    return 0 if all(finding.ok for finding in findings) else 1
+    return 1 if any(finding.ok is False for finding in findings) else 0
 
 
 @click.command(epilog='Example: eval "$(cloister completion bash)"')

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloister.errors import UsageError
 from cloister.plan.observed import Node, ObservedNode
+
+# Of the node that people log in to and from which a benchmark is driven: the first of these that there is.
+_FRONT_ROLES = ("master", "driver", "manager")
+_WORKER_ROLES = ("workers", "worker")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,19 @@ class Cluster:
     def roles(self) -> tuple[str, ...]:
         """In the order in which the nodes name them."""
         return tuple(dict.fromkeys(role for node in self.nodes for role in node.roles))
+
+    @property
+    def front(self) -> Node:
+        """The master, driver or manager, or else the first node."""
+        for role in _FRONT_ROLES:
+            for node in self.nodes:
+                if role in node.roles:
+                    return node
+        return self.nodes[0]
+
+    @property
+    def workers(self) -> tuple[Node, ...]:
+        return workers_of(self.nodes)
 
     @property
     def ssh_config(self) -> Path:
@@ -69,6 +86,14 @@ class Cluster:
                     hint="`cloister launch` replaces dead nodes",
                 )
         return _unknown("node or role", name, sorted(known), self.name)
+
+
+def workers_of(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes of the role workers (or worker); every node where there is none."""
+    for role in _WORKER_ROLES:
+        if chosen := tuple(node for node in nodes if role in node.roles):
+            return chosen
+    return tuple(nodes)
 
 
 def _unknown(what: str, name: str, known: Iterable[str], cluster: str) -> UsageError:

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cloister.cluster.cluster import Cluster
+from cloister.cluster.cluster import Cluster, workers_of
 from cloister.durable import read_json, write_json, write_whole
 from cloister.errors import CloisterError
 from cloister.plan.observed import Node
 
 # What this cloister has written there; nothing else is ever removed.
 _MANIFEST = ".cloister.json"
-_WORKER_ROLES = ("workers", "worker")
 _SLOTS = 8
 
 
@@ -49,7 +48,7 @@ def inventory(nodes: Sequence[Node], *, slots: int = _SLOTS) -> dict[str, str]:
     """File name → content; the names that have no role of their own follow the first cloister."""
     roles = dict.fromkeys(role for node in nodes for role in node.roles)
     files = {f"{role}.txt": _public(_of_role(nodes, role)) for role in roles}
-    workers = _workers(nodes)
+    workers = workers_of(nodes)
     # A role called `servers` keeps its file: it says the same thing better.
     files.setdefault("servers.txt", _public(workers))
     files["servers_public.txt"] = _public(workers)
@@ -58,14 +57,6 @@ def inventory(nodes: Sequence[Node], *, slots: int = _SLOTS) -> dict[str, str]:
         f"{node.private_address} slots={slots} max-slots={slots}\n" for node in workers
     )
     return files
-
-
-def _workers(nodes: Sequence[Node]) -> list[Node]:
-    """The nodes of the role workers (or worker); every node where there is none."""
-    for role in _WORKER_ROLES:
-        if chosen := _of_role(nodes, role):
-            return chosen
-    return list(nodes)
 
 
 def _of_role(nodes: Sequence[Node], role: str) -> list[Node]:

@@ -154,29 +154,6 @@ def destroy(
     )
 
 
-def clusters(
-    state: Path, *, spec: ClusterSpec | None = None, provider: str | None = None
-) -> list[Observed]:
-    """Every cluster of which anything exists, by name.
-
-    spec, provider: look there too for clusters that other machines launched.
-    """
-    kind = provider or (spec.provider if spec is not None else None)
-    names = {name: kind_of(name, state) for name in cluster_names(state)}
-    for paid in {kind, *names.values()} - {None}:
-        account = provider_for(str(paid), clusters_folder(state), spec if kind == paid else None)
-        if isinstance(account, Paid):
-            names |= {name: paid for name in account.names() if name not in names}
-    observed = (provider_of(name, state, kind=kind).observe(name) for name, kind in names.items())
-    return sorted((entry for entry in observed if entry.exists), key=lambda entry: entry.name)
-
-
-def bill(observed: Observed, *, state: Path) -> Bill | None:
-    """What the cluster costs; None where nothing is paid."""
-    provider = provider_of(observed.name, state, kind=observed.provider)
-    return provider.bill(observed.name) if isinstance(provider, Paid) else None
-
-
 def priced(cluster: Cluster, *, state: Path) -> Cluster:
     """With what its nodes cost per hour, for the records of what is measured on them."""
     provider = provider_of(cluster.name, state, kind=cluster.provider)

@@ -15,6 +15,8 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 Market = Literal["on-demand", "spot"]
 _AMI = re.compile(r"ami-[0-9a-f]{8,17}")
 _PARAMETER = "resolve:ssm:"
+# A shell or rsync takes no character of it for anything else.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.+@/-]+")
 
 
 def _network(text: str) -> str:
@@ -131,6 +133,20 @@ class BudgetSpec(Model):
         return self.dollars_max is not None or self.hours_max is not None
 
 
+def _below_home(path: str) -> str:
+    parts = path.rstrip("/").split("/")
+    if any(part in ("", ".", "..", "~") for part in parts) or not _PLAIN_PATH.fullmatch(path):
+        raise ValueError("expected a file or folder below the home, such as clamor or .bashrc")
+    if parts[0] == ".ssh":
+        raise ValueError(
+            ".ssh is each machine's own: with another one the nodes could not be reached"
+        )
+    return "/".join(parts)
+
+
+HomePath = Annotated[str, AfterValidator(_below_home)]
+
+
 class DevelopmentSpec(Model):
     """The instance on which code is written and images are made of; a text stands for `address`."""
 
@@ -140,7 +156,7 @@ class DevelopmentSpec(Model):
     user: str | None = Field(None, description="By default ssh.user.")
     port: Port | None = Field(None, description="By default ssh.port.")
     key: str | None = Field(None, description="By default ssh.key.")
-    folders: list[str] = Field(
+    folders: list[HomePath] = Field(
         default_factory=list,
         description="What `cloister redeploy` copies to the nodes: files and folders below its user's home.",
     )

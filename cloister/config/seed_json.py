@@ -125,13 +125,15 @@ class _Maker:
 
 
 def _name(given: Located | None) -> tuple[Located | None, list[str]]:
-    """A name as it can be today: lower case, dashes."""
+    """A name as it can be today: lower case, dashes, a letter first."""
     if given is None or not isinstance(given.value, str):
         return given, []
-    name = re.sub(r"[^a-z0-9-]+", "-", given.value.lower()).strip("-0123456789")[:_NAME_MAX]
+    plain = re.sub(r"[^a-z0-9-]+", "-", given.value.lower())
+    # Digits at its end stay: they tell one cluster from another.
+    name = plain.lstrip("-0123456789")[:_NAME_MAX].rstrip("-")
     if name == given.value or not name:
         return given, []
-    note = f"cluster_name: {given.value!r} is called {name!r}, as names have lower-case letters and dashes"
+    note = f"cluster_name: {given.value!r} is called {name!r}, as names have lower-case letters, digits and dashes"
     return dataclasses.replace(given, value=name), [note]
 
 

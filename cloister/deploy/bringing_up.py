@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cloister.cluster import Cluster
@@ -20,6 +21,8 @@ from cloister.transport.links import Links
 from cloister.transport.transfer import put
 
 READY_WITHIN_S = 120.0
+# Of nodes that answered a moment ago.
+COPIED_WITHIN_S = 30.0
 _PAUSE_S = 0.5
 # Below each node's work folder.
 NAMES = "servers"
@@ -31,6 +34,15 @@ _BOOTED = (
 )
 
 Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Copied:
+    """`files` are verified on `nodes`; the nodes of `errors` lack some."""
+
+    files: tuple[str, ...]
+    nodes: tuple[str, ...]
+    errors: Mapping[str, CloisterError]
 
 
 def bring_up(
@@ -51,25 +63,15 @@ def bring_up(
         if spec.provider == "ec2":
             await_boot(links, cluster.nodes, spec.ec2.boot_within)
         tell_of_lease(links, cluster, state=state, spec=spec)
-        _copy(links, cluster, servers)
+        _copy(links, cluster, servers, say)
     return cluster
 
 
 def await_nodes(links: Links, nodes: Sequence[Node], within_s: float = READY_WITHIN_S) -> None:
     """Until every node runs our agent; the error of those that do not in time, or never will."""
-    ends_at = time.monotonic() + within_s
 
     def open_when_ready(node: Node) -> None:
-        while True:
-            try:
-                links.channel(node)
-                return
-            except (HostKeyChanged, NoPython):
-                raise
-            except NodeError:
-                if time.monotonic() + _PAUSE_S > ends_at:
-                    raise
-            time.sleep(_PAUSE_S)
+        _again(links.channel, node, within_s, lambda text: None)
 
     fan_out(nodes, open_when_ready, at_once=links.at_once).raise_first()
 
@@ -91,14 +93,28 @@ def await_boot(links: Links, nodes: Sequence[Node], within_s: float) -> None:
         )
 
 
-def copy_names(cluster: Cluster, *, servers: Path, say: Say) -> list[str]:
-    """Write the files with the nodes' names here and on every node; the files' names."""
+def copy_names(
+    cluster: Cluster, *, servers: Path, say: Say, within_s: float = READY_WITHIN_S
+) -> Copied:
+    """Write the files with the nodes' names here and on every node, where they are verified.
+
+    A node that cannot be reached, or where it fails, is tried again for so long.
+    """
     with Links(marks=cluster.marks) as links:
-        await_nodes(links, cluster.nodes)
-        return _copy(links, cluster, servers)
+        return _copied(links, cluster, servers, say, within_s)
 
 
-def _copy(links: Links, cluster: Cluster, servers: Path) -> list[str]:
+def _copy(links: Links, cluster: Cluster, servers: Path, say: Say) -> None:
+    copied = _copied(links, cluster, servers, say, COPIED_WITHIN_S)
+    if copied.errors:
+        raise CloisterError(
+            "the names are not on every node:\n"
+            + "\n".join(f"    {error}" for error in copied.errors.values()),
+            hint="`cloister copy-dns` tries again",
+        )
+
+
+def _copied(links: Links, cluster: Cluster, servers: Path, say: Say, within_s: float) -> Copied:
     """The hash of each file is taken on the node after it was written there, and compared."""
     files = write_inventory(cluster, servers)
 
@@ -107,11 +123,31 @@ def _copy(links: Links, cluster: Cluster, servers: Path) -> list[str]:
         for path in files:
             put(channel, path, f"{NAMES}/{path.name}")
 
-    result = fan_out(cluster.nodes, copy, at_once=links.at_once)
-    if result.errors:
-        raise CloisterError(
-            "the names are not on every node:\n"
-            + "\n".join(f"    {error}" for error in result.errors.values()),
-            hint="`cloister copy-dns` tries again",
-        )
-    return [path.name for path in files]
+    def copy_in_the_end(node: Node) -> None:
+        _again(copy, node, within_s, say)
+
+    result = fan_out(cluster.nodes, copy_in_the_end, at_once=links.at_once)
+    return Copied(
+        files=tuple(path.name for path in files),
+        nodes=tuple(result.values),
+        errors=result.errors,
+    )
+
+
+def _again(work: Callable[[Node], object], node: Node, within_s: float, say: Say) -> None:
+    """Until it succeeds, or time is up, or it never can; said once."""
+    ends_at = time.monotonic() + within_s
+    told = False
+    while True:
+        try:
+            work(node)
+            return
+        except (HostKeyChanged, NoPython):
+            raise
+        except NodeError as error:
+            if time.monotonic() + _PAUSE_S > ends_at:
+                raise
+            if not told:
+                say(f"{error}; tried again for {within_s:g} s")
+            told = True
+        time.sleep(_PAUSE_S)

@@ -11,6 +11,7 @@ from typing import Any
 from cloister.config.spec import SyncSpec
 from cloister.deploy.building import Build, artifact_manifest, build
 from cloister.deploy.sources import Source, source_of
+from cloister.errors import CloisterError
 from cloister.plan.observed import Node
 from cloister.transport.fanout import FanOut
 from cloister.transport.links import Links
@@ -43,8 +44,11 @@ def deploy(
     cache: Path,
     *,
     say: Callable[[str], None] = lambda text: None,
+    failed: dict[str, CloisterError] | None = None,
 ) -> Deployed:
     """Everything in order; the first thing that fails on any node stops it.
+
+    failed: where given, a node's error is put there instead, and that node gets nothing more.
 
     Whatever is interrupted, the next call completes: files are replaced whole, and builds are kept
     under their key only when they are complete.
@@ -56,15 +60,23 @@ def deploy(
     for spec in specs:
         folder = Path(spec.source)
         source = manifest(folder, spec.exclude)
-        chosen = [node for node in nodes if spec.roles is None or set(spec.roles) & set(node.roles)]
+        chosen = [
+            node
+            for node in nodes
+            if (spec.roles is None or set(spec.roles) & set(node.roles))
+            and node.name not in (failed or {})
+        ]
         made = _build_all(links, chosen, spec, source, facts, cache, say)
         artifacts = sorted({path for entry in made.values() for path in entry.artifacts})
         say(f"sync {spec.source} → {spec.target}")
         result = sync(links, chosen, source, spec.target, delete=spec.delete, protect=artifacts)
-        result.raise_first()
+        _account(result, failed)
         for machine, entry in made.items():
             alike = [node for node in chosen if facts[node.name]["machine"] == machine]
-            sync(links, alike, artifact_manifest(entry), spec.target, delete=False).raise_first()
+            alike = [node for node in alike if node.name in result.values]
+            _account(
+                sync(links, alike, artifact_manifest(entry), spec.target, delete=False), failed
+            )
         key = hashlib.sha256(
             "\n".join([source.key, *(b.key for b in made.values())]).encode()
         ).hexdigest()
@@ -73,6 +85,13 @@ def deploy(
         builds += made.values()
         synced[spec.target] = result
     return Deployed(keys=keys, sources=tuple(sources), builds=tuple(builds), synced=synced)
+
+
+def _account(result: FanOut[Synced], failed: dict[str, CloisterError] | None) -> None:
+    if failed is None:
+        result.raise_first()
+    else:
+        failed.update(result.errors)
 
 
 def _build_all(

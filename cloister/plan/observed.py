@@ -53,7 +53,7 @@ class ObservedNode:
 class Bill:
     """What a cluster costs. Times in Unix seconds; dollars are None where a price is not known.
 
-    since: when its oldest node was launched.  expires: when its nodes end by themselves.
+    since: when its oldest node was launched.  expires: when the first of its living nodes ends by itself.
     """
 
     since: float

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import glob
+import os
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -51,8 +53,7 @@ def host_patterns() -> list[list[str]] | None:
     """The patterns of every Host line that OpenSSH reads here: hosts that match the same lines are
     configured alike. None if that cannot be said, because of Match lines."""
     found: list[list[str]] = []
-    files = [Path("~/.ssh/config").expanduser(), Path("/etc/ssh/ssh_config")]
-    for file in files:
+    for file in _files():
         if not _read_hosts(file, file.parent, found, _INCLUDES_MAX):
             return None
     return found
@@ -60,9 +61,20 @@ def host_patterns() -> list[list[str]] | None:
 
 def matches(host: str, patterns: list[str]) -> bool:
     """As a Host line does: any of its patterns, and none of those with a "!"."""
-    yes = [p for p in patterns if not p.startswith("!") and fnmatch.fnmatchcase(host, p)]
-    no = [p for p in patterns if p.startswith("!") and fnmatch.fnmatchcase(host, p[1:])]
-    return bool(yes) and not no
+
+    def fits(pattern: str) -> bool:
+        # OpenSSH knows * and ? but no brackets.
+        return fnmatch.fnmatchcase(host, pattern.replace("[", "[[]"))
+
+    if any(pattern.startswith("!") and fits(pattern[1:]) for pattern in patterns):
+        return False
+    return any(fits(pattern) for pattern in patterns)
+
+
+def _files() -> list[Path]:
+    """The user's, in the home that ssh looks for, which is not $HOME, and the system's."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    return [home / ".ssh" / "config", Path("/etc/ssh/ssh_config")]
 
 
 def _read_hosts(file: Path, folder: Path, found: list[list[str]], depth: int) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
-from cloister.errors import ProviderError
+from cloister.errors import CloisterError, ProviderError
+from cloister.plan.access import Access
 from cloister.plan.actions import Plan
+from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning
+from cloister.plan.listed import Listing
 from cloister.plan.observed import Bill, Observed
 
 if TYPE_CHECKING:
@@ -26,6 +29,16 @@ class NodeEvent:
 
 
 Report = Callable[[NodeEvent], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One thing that was looked at for `doctor`; ok is None where it could not be found out."""
+
+    what: str
+    ok: bool | None
+    found: str
+    mend: str = ""
 
 
 class Provider(Protocol):
@@ -48,8 +61,11 @@ class Provider(Protocol):
 class Paid(Protocol):
     """A provider whose nodes cost money."""
 
-    def names(self) -> list[str]:
-        """Every cluster of the account, wherever it was launched from."""
+    def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
+        """These clusters, which are known here, and all others of their accounts, wherever launched from.
+
+        own: also those of the account of the configuration, or of AWS's own settings.
+        """
         ...
 
     def bill(self, name: str) -> Bill | None:
@@ -93,6 +109,28 @@ class Leased(Protocol):
 
 
 @runtime_checkable
+class Rehearsing(Protocol):
+    """A provider that can find out whether it will be permitted to do what a configuration needs."""
+
+    def rehearse(self) -> list[Checked]:
+        """Who is asking, every call tried without doing it, and the quotas; creates nothing."""
+        ...
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """A provider that decides which networks reach its nodes."""
+
+    def access(self, name: str) -> list[Access]:
+        """As it is, group by group."""
+        ...
+
+    def refresh_access(self, name: str) -> list[Access]:
+        """Make it what a launch would make it now; nodes are not touched. Harmless to repeat."""
+        ...
+
+
+@runtime_checkable
 class Imaging(Protocol):
     """A provider whose nodes start from images, which can be made of an instance."""
 
@@ -122,6 +160,52 @@ class Imaging(Protocol):
 
     def prune(self, chosen: Pruning) -> None:
         """Remove what it says; ProviderError if something stays. Again after a crash, it continues."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swap:
+    """A node's volume for swap, by its id."""
+
+    volume: str
+    gib: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Swaps:
+    """By node; of those that have none, why."""
+
+    volumes: Mapping[str, Swap]
+    errors: Mapping[str, CloisterError]
+
+
+@runtime_checkable
+class Swapping(Protocol):
+    """A provider that can give its nodes volumes for swap."""
+
+    def attach_swap(self, name: str, say: Callable[[str], None]) -> Swaps:
+        """Each node of a role with `swap` gets its volume, if it has none, which goes when the node goes.
+
+        UsageError if no role has `swap`.
+        """
+        ...
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A provider in whose account things may be left that nobody needs."""
+
+    def holdings(self, regions: Sequence[str]) -> Holdings:
+        """Everything that carries our tags, of all clusters; without regions, in all of the account."""
+        ...
+
+    def sweep(
+        self,
+        chosen: Sequence[Belonging],
+        images: Sequence[Pruning],
+        removed: Callable[[Belonging], None],
+    ) -> list[str]:
+        """Remove these; what could not be. `removed` is told of each thing that is gone."""
         ...
 
 

@@ -34,14 +34,22 @@ class Entry:
 
 
 class Ignoring:
-    """.gitignore files of the folder and its subfolders, plus patterns given by the user."""
+    """.gitignore files of the folder and its subfolders, plus patterns given by the user.
 
-    def __init__(self, folder: Path, exclude: Sequence[str] = ()) -> None:
+    gitignore: whether those files count.
+    """
+
+    def __init__(
+        self, folder: Path, exclude: Sequence[str] = (), *, gitignore: bool = True
+    ) -> None:
         self._folder = folder
+        self._gitignore = gitignore
         self._always = _patterns([*ALWAYS_EXCLUDED, *exclude])
 
     @functools.cache  # noqa: B019 - lives as long as one scan
     def _patterns_of(self, folder: str) -> list[Any]:
+        if not self._gitignore:
+            return []
         try:
             content = (self._folder / folder / ".gitignore").read_bytes()
         except OSError:
@@ -143,11 +151,14 @@ def _hash(path: Path, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest(folder: Path, exclude: Sequence[str] = ()) -> Manifest:
-    """Scan a folder. Raises CloisterError if it cannot be read."""
+def manifest(folder: Path, exclude: Sequence[str] = (), *, gitignore: bool = True) -> Manifest:
+    """Scan a folder. Raises CloisterError if it cannot be read.
+
+    gitignore: leave out what .gitignore files name, which is wrong where built programs are wanted.
+    """
     if not folder.is_dir():
         raise CloisterError(f"cannot synchronise {folder}: it is not a folder")
-    ignoring = Ignoring(folder, exclude)
+    ignoring = Ignoring(folder, exclude, gitignore=gitignore)
     try:
         entries = tuple(_scan(folder, "", ignoring))
     except OSError as error:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
+import posixpath
 import struct
 import threading
 import zlib
@@ -22,7 +24,7 @@ from cloister.transport.channel import Channel
 from cloister.transport.fanout import FanOut, fan_out
 from cloister.transport.links import Links
 from cloister.transport.manifest import Manifest
-from cloister.transport.transfer import giving_up
+from cloister.transport.transfer import find, giving_up
 
 _HEADER = struct.Struct(">IBI")
 _RECORD = struct.Struct(">IQ")
@@ -59,7 +61,7 @@ def sync(
     protect: Sequence[str] = (),
     done: Callable[[Node, Synced | CloisterError], None] | None = None,
 ) -> FanOut[Synced]:
-    """Make `target` (below each node's work folder) equal to the source.
+    """Make `target` (below each node's work folder, or its home: `~/…`) equal to the source.
 
     What only the node has is deleted, unless `delete` is false, the source's ignore rules match it, or
     it is in `protect` (paths below the target, such as the artifacts of a build).
@@ -95,8 +97,7 @@ def _sync_node(
             links.ssh_config,
             source.folder,
             [source.entries[i].path for i in large],
-            channel.folder,
-            target,
+            _absolute(channel, target),
         )
         need = [index for index in need if index not in set(large)]
     removable = _removable(source, compared["extra"], protect) if delete else []
@@ -118,6 +119,19 @@ def _sync_node(
         deleted=result["deleted"],
         unchanged=files - len(sent),
     )
+
+
+def differing(channel: Channel, source: Manifest, target: str) -> list[str]:
+    """The files of the source that on the node have another content, or are not there: all are read."""
+    wanted = {entry.path: entry for entry in source.entries if entry.kind == "f"}
+    there = {f.path: f.sha256 for f in find(channel, target, [glob.escape(p) for p in wanted])}
+    return [path for path, entry in wanted.items() if there.get(path) != source.hash(entry)]
+
+
+def _absolute(channel: Channel, target: str) -> str:
+    if target.startswith("~/"):
+        return posixpath.join(channel.home, target[2:])
+    return posixpath.join(channel.folder, target)
 
 
 def _decide(source: Manifest, compared: Any) -> tuple[list[int], list[int]]:

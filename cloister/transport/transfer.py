@@ -17,11 +17,14 @@ _CHUNK = 1 << 18
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """A file on a node: path below the folder that was searched, and what was found there."""
+    """A file on a node: path below the folder that was searched, and what was found there.
+
+    sha256: empty if nobody asked for it.
+    """
 
     path: str
     size: int
-    sha256: str
+    sha256: str = ""
     mode: int = 0o644
     mtime_ns: int = 0
 
@@ -62,9 +65,9 @@ def _chunks(content: bytes | Path) -> Any:
             yield chunk
 
 
-def find(channel: Channel, folder: str, patterns: list[str]) -> list[Found]:
+def find(channel: Channel, folder: str, patterns: list[str], *, hashed: bool = True) -> list[Found]:
     """The files below `folder` on the node that match, hashed there."""
-    told = channel.call("find", timeout_s=None, root=folder, patterns=patterns)
+    told = channel.call("find", timeout_s=None, root=folder, patterns=patterns, hashed=hashed)
     found = [Found(**entry) for entry in told]
     for entry in found:
         # Callers write files with these names; a node may not choose where.

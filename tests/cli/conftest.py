@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from calling import Caller
+from cloud.client import Cloud
+from on_ec2 import User
 
 from cloister.cluster.lifecycle import cluster_names, destroy
 
@@ -58,3 +61,14 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
         yield caller
     finally:
         destroy_all(caller)
+
+
+@pytest.fixture
+def user(cloud: Cloud, tmp_path: Path) -> Iterator[User]:
+    """A user of the simulated EC2 with a configuration; nothing of the cluster may be left."""
+    user = User(cloud=cloud, folder=tmp_path, name=f"t{secrets.token_hex(4)}")
+    user.configure()
+    yield user
+    if any(user.name in line for line in cloud.billable()):
+        assert user("destroy").status == 0
+    assert [line for line in cloud.billable() if user.name in line] == []

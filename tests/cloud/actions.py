@@ -67,6 +67,7 @@ OURS: dict[tuple[str, str], Handler] = {
     ("ec2", "DescribeSnapshots"): image_calls.describe_snapshots,
     ("ec2", "DeleteSnapshot"): image_calls.delete_snapshot,
     ("ec2", "DescribeNetworkInterfaces"): addressing.describe_network_interfaces,
+    ("ec2", "DeleteNetworkInterface"): addressing.delete_network_interface,
     ("ec2", "AllocateAddress"): addressing.allocate_address,
     ("ec2", "ReleaseAddress"): addressing.release_address,
     ("ec2", "DescribeAddresses"): addressing.describe_addresses,

@@ -19,10 +19,7 @@ def describe_network_interfaces(
     instances = [one for one in world.seen(region.instances) if one.alive]
     ids = asked.get("NetworkInterfaceIds", [])
     if unknown := sorted(set(ids) - {one.interface for one in instances}):
-        raise Refusal(
-            "InvalidNetworkInterfaceID.NotFound",
-            f"The networkInterface ID '{unknown[0]}' does not exist",
-        )
+        raise _no_interface(unknown[0])
     chosen = [one for one in instances if not ids or one.interface in ids]
     attributes = {
         "network-interface-id": lambda one: one.interface,
@@ -41,6 +38,14 @@ def describe_network_interfaces(
         "NetworkInterfaces": [_interface(world, region, one) for one in shown],
         "NextToken": token,
     }
+
+
+def delete_network_interface(world: World, region: Region, asked: dict[str, Any]) -> dict[str, Any]:
+    """All of them are attached as long as their instances are there."""
+    interface = asked["NetworkInterfaceId"]
+    if interface not in {one.interface for one in region.instances.values() if one.alive}:
+        raise _no_interface(interface)
+    raise Refusal("InvalidParameterValue", f"Network interface '{interface}' is currently in use.")
 
 
 def allocate_address(world: World, region: Region, asked: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +99,13 @@ def _interface(world: World, region: Region, instance: Instance) -> dict[str, An
         "AvailabilityZone": instance.zone,
         "TagSet": listed(instance.interface_tags),
     }
+
+
+def _no_interface(interface: str) -> Refusal:
+    return Refusal(
+        "InvalidNetworkInterfaceID.NotFound",
+        f"The networkInterface ID '{interface}' does not exist",
+    )
 
 
 def _find(world: World, region: Region, allocation_id: str) -> Address:

@@ -5,6 +5,8 @@ node=$1 programs=$3
 
 if [ "$2" = namespace ]; then
     mount --bind "$node/home" "$CLOUD_HOME" || exit 1
+    # Empty where a machine has no disks, such as a container.
+    mkdir -p /dev/disk && mount --bind "$node/disk" /dev/disk
     # Whoever calls these by their full names would end this machine.
     for name in shutdown poweroff halt reboot systemctl; do
         for place in /usr/sbin /usr/bin; do

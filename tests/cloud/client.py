@@ -36,6 +36,8 @@ class Call:
     pid: int | None
     error: str
     fate: str
+    # Of the caller's policy: "Sid permission resource".
+    granted: list[str]
 
 
 class Cloud:

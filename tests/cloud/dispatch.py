@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from botocore.model import OperationNotFoundError
 
 from cloud import incoming, replies, schedules, wire
 from cloud.actions import OURS, left_to_moto
+from cloud.authorization import authorize
 from cloud.callers import Callers
 from cloud.control import Control
 from cloud.faults import Fate, Faults, expired
@@ -84,7 +86,7 @@ class Application:
         if fate.kill == "before":
             _kill(entry, "before")
             return None
-        reply = self._carried_out(environ, call, fate)
+        reply = self._carried_out(environ, call, fate, entry)
         entry.error = reply.error_code
         if fate.kill == "after":
             _kill(entry, "after")
@@ -94,9 +96,9 @@ class Application:
             return None
         return reply
 
-    def _carried_out(self, environ: Environ, call: Incoming, fate: Fate) -> Reply:
+    def _carried_out(self, environ: Environ, call: Incoming, fate: Fate, entry: Entry) -> Reply:
         try:
-            return self._result(environ, call, fate)
+            return self._result(environ, call, fate, entry)
         except Refusal as refusal:
             return replies.refused(call.protocol, refusal)
         except Exception as error:  # noqa: BLE001
@@ -104,11 +106,18 @@ class Application:
             broken = f"{call.action}: {type(error).__name__}: {error}; see server.log"
             return replies.refused(call.protocol, Refusal("SimulationBroken", broken, 501))
 
-    def _result(self, environ: Environ, call: Incoming, fate: Fate) -> Reply:
+    def _result(self, environ: Environ, call: Incoming, fate: Fate, entry: Entry) -> Reply:
         settings = self._world.settings
-        if settings.expired:
-            raise expired(call.protocol)
+        time.sleep(settings.works_s.get(call.action, settings.works_s.get("*", 0.0)))
+        with self._world.lock:
+            if settings.expired or self._faults.expired():
+                raise expired(call.protocol)
         asked = _asked(call)
+        if settings.policy is not None:
+            with self._world.lock:
+                entry.granted = authorize(
+                    self._world, call.region, call.service, call.action, call.protocol, asked
+                )
         if settings.throttle and call.service == "ec2":
             with self._world.lock:
                 self._throttle.check(call.region, call.action, asked)

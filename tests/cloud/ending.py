@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from cloud import timeline
+from cloud import timeline, volumes
 from cloud.describing import find, find_all
 from cloud.refusals import Refusal, invalid_value, missing, not_simulated
 from cloud.resources import Instance, Region
@@ -81,6 +81,9 @@ def modify_instance_attribute(
             **rest,
         } if not rest:
             instance.at_shutdown = value
+        case {"BlockDeviceMappings": [*mappings], **rest} if not rest:
+            for mapping in mappings:
+                volumes.keep_with(region, instance, mapping)
         case {"Groups": [*ids], **rest} if not rest:
             instance.groups = tuple(ids)
         case other:

@@ -39,7 +39,7 @@ class Fate:
 
 class Faults:
     def __init__(self, settings: Settings) -> None:
-        self.set(settings, {"refuse", "lose_reply", "kill_caller"})
+        self.set(settings, {"refuse", "lose_reply", "kill_caller", "expires_after_calls"})
 
     def set(self, settings: Settings, changed: set[str]) -> None:
         """Rules whose setting has changed begin to count anew."""
@@ -50,6 +50,15 @@ class Faults:
         if "kill_caller" in changed:
             kill = settings.kill_caller
             self._kill = (_rule(kill), str(kill.get("when", "before"))) if kill else None
+        if "expires_after_calls" in changed:
+            self._calls_left = settings.expires_after_calls
+
+    def expired(self) -> bool:
+        """Whether the caller's credentials are no longer valid at this call."""
+        if self._calls_left is None:
+            return False
+        self._calls_left -= 1
+        return self._calls_left < 0
 
     def fate(self, action: str) -> Fate:
         """Every rule counts every call that it is about, whatever the others do to it."""

@@ -249,7 +249,7 @@ def _permissions(asked: dict[str, Any]) -> list[dict[str, Any]]:
     }
     if "CidrIp" in asked:
         single["IpRanges"] = [{"CidrIp": asked["CidrIp"]}]
-    if "SourceSecurityGroupName" in asked:
+    if asked.get("SourceSecurityGroupName"):
         single["UserIdGroupPairs"] = [{"GroupName": asked["SourceSecurityGroupName"]}]
     return [single]
 

@@ -62,6 +62,20 @@ cloud_init() {
     if [ -e "$CLOUD_FOLDER/booted" ]; then echo "status: done"; else echo "status: running"; fi
 }
 
+# Remembers what is switched on, for `swapon --show`.
+switch_on() {
+    case $1 in
+    --show*) cat "$CLOUD_FOLDER/swaps" 2>/dev/null ;;
+    *)
+        [ "$(blkid -p -s TYPE -o value "$1")" = swap ] || {
+            echo "swapon: $1: read swap header failed" >&2
+            exit 255
+        }
+        echo "$1" >>"$CLOUD_FOLDER/swaps"
+        ;;
+    esac
+}
+
 # Nodes have one user, who may do all; sudo's options and variables are not needed for that.
 as_root() {
     while :; do
@@ -85,6 +99,7 @@ poweroff | halt) say off ;;
 reboot) say reboot ;;
 systemctl) system_control "$@" ;;
 cloud-init) cloud_init "$@" ;;
+swapon) switch_on "$@" ;;
 sudo) [ $# -eq 0 ] || as_root "$@" ;;
 *)
     echo "${0##*/}: not simulated" >&2

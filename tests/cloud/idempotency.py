@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cloud.refusals import Refusal, invalid_value
-from cloud.resources import Launch, Region
+from cloud.resources import Creation, Launch, Region
 
 TOKEN_MAX = 64
 _NOT_PART = ("ClientToken", "DryRun")
@@ -24,10 +24,7 @@ def earlier(region: Region, zone: str, asked: dict[str, Any]) -> dict[str, Any] 
     if launch is None:
         return None
     if launch.asked != _compared(asked):
-        raise Refusal(
-            "IdempotentParameterMismatch",
-            "The specified token has already been used with different parameters.",
-        )
+        raise _mismatch()
     if not any(region.instances[one].alive for one in launch.instances):
         raise Refusal(
             "IdempotentInstanceTerminated",
@@ -37,6 +34,21 @@ def earlier(region: Region, zone: str, asked: dict[str, Any]) -> dict[str, Any] 
     return launch.answer
 
 
+def earlier_creation(region: Region, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """As `earlier`, of what is no instance. The answer is that of then, whatever became of the resource."""
+    creation = region.creations.get(asked.get("ClientToken", ""))
+    if creation is None:
+        return None
+    if creation.asked != _compared(asked):
+        raise _mismatch()
+    return creation.answer
+
+
+def remember_creation(region: Region, asked: dict[str, Any], answer: dict[str, Any]) -> None:
+    if token := asked.get("ClientToken"):
+        region.creations[token] = Creation(asked=_compared(asked), answer=answer)
+
+
 def remember(
     region: Region, zone: str, asked: dict[str, Any], answer: dict[str, Any], ids: list[str]
 ) -> None:
@@ -44,6 +56,13 @@ def remember(
         region.launches[zone, token] = Launch(
             asked=_compared(asked), answer=answer, instances=tuple(ids)
         )
+
+
+def _mismatch() -> Refusal:
+    return Refusal(
+        "IdempotentParameterMismatch",
+        "The specified token has already been used with different parameters.",
+    )
 
 
 def _compared(asked: dict[str, Any]) -> dict[str, Any]:

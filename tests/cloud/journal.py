@@ -14,7 +14,10 @@ from cloud.incoming import Incoming
 
 @dataclasses.dataclass(kw_only=True)
 class Entry:
-    """`fate` is "answered", "lost", "killed before" or "killed after"; `error` a code or ""."""
+    """`fate` is "answered", "lost", "killed before" or "killed after"; `error` a code or "".
+
+    granted: what of the caller's policy permitted it, if it has one.
+    """
 
     number: int
     time_s: float
@@ -25,6 +28,7 @@ class Entry:
     pid: int | None
     error: str = ""
     fate: str = "answered"
+    granted: list[str] = dataclasses.field(default_factory=list)
 
 
 class Journal:

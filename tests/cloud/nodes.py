@@ -38,6 +38,7 @@ PROGRAMS = (
     "reboot",
     "systemctl",
     "cloud-init",
+    "swapon",
     "sudo",
 )
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -50,7 +51,7 @@ _SSHD_CONFIG = """\
 ListenAddress {address}:{port}
 HostKey {folder}/host_key
 PidFile {folder}/sshd.pid
-AuthorizedKeysFile {folder}/authorized_keys
+AuthorizedKeysFile {folder}/authorized_keys {folder}/home/.ssh/authorized_keys
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -114,6 +115,15 @@ class Nodes:
 
     def folder(self, name: str) -> Path:
         return self._folder / name
+
+    def plug(self, name: str, volume: str, size: int) -> None:
+        """What a node that has a /dev/disk of its own sees of a volume that is attached later."""
+        folder = self.folder(name) / "disk" / "by-id"
+        if folder.exists():
+            with (folder / f"nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}").open(
+                "wb"
+            ) as disk:
+                disk.truncate(size)
 
     def boot(self, node: Node) -> None:
         self._jobs.put(lambda: self._boot(node))
@@ -192,6 +202,7 @@ class Nodes:
             (folder / "home").mkdir(parents=True)
         else:
             shutil.copytree(node.image, folder / "home", symlinks=True)
+        (folder / "disk" / "by-id").mkdir(parents=True)
         self._write_start_files(folder / "home")
         _write_host_key(folder, node.name)
         (folder / "authorized_keys").write_text(f"{node.authorized_key}\n")

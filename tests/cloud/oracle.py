@@ -25,7 +25,13 @@ def _of_region(region: Region) -> Iterator[str]:
     for kind, found in (
         ("instance", [(one.id, f"{one.state} {one.tags.get('Name', '')}") for one in alive]),
         ("network-interface", [(one.interface, f"of {one.id}") for one in alive]),
-        ("volume", [(one.id, one.instance or "available") for one in region.volumes.values()]),
+        (
+            "volume",
+            [
+                (one.id, f"{one.instance or 'available'} {one.tags.get('Name', '')}")
+                for one in region.volumes.values()
+            ],
+        ),
         ("address", [(one.id, one.public) for one in region.addresses.values()]),
         (
             "security-group",

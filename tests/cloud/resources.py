@@ -216,6 +216,8 @@ class Region:
     spot_requests: dict[str, SpotRequest] = dataclasses.field(default_factory=dict)
     # (zone asked for or "", client token) → what was asked and answered.
     launches: dict[tuple[str, str], Launch] = dataclasses.field(default_factory=dict)
+    # Client token → what was asked and answered.
+    creations: dict[str, Creation] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -223,3 +225,9 @@ class Launch:
     asked: dict[str, Any]
     answer: dict[str, Any]
     instances: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Creation:
+    asked: dict[str, Any]
+    answer: dict[str, Any]

@@ -30,9 +30,13 @@ class Settings:
     image_s: float = 0.05
     # Why each image that is made fails in the end; empty: none does.
     images_fail: str = ""
+    # creating → available.
+    volume_s: float = 0.0
     # So long after its creation nothing knows a resource; so long describes show an old state.
     visible_after_s: float = 0.0
     stale_s: float = 0.0
+    # Action, or "*" for all others → how long AWS works on a call before it has any effect.
+    works_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     # "zone/type/market" with wildcards → how many such instances can be there at once.
     capacity: Mapping[str, int] = dataclasses.field(default_factory=dict)
     vcpu_limit: int | None = None
@@ -48,11 +52,17 @@ class Settings:
     note_callers: bool = True
     never_boots: list[int] = dataclasses.field(default_factory=list)
     fails_at_launch: list[int] = dataclasses.field(default_factory=list)
+    # Why those fail: the code of their state reason.
+    launch_failure: str = "Server.InternalError"
     # sshds start only when a rule of the instance's groups lets 127.0.0.1 in on ssh_port or 22.
     firewall: bool = False
     # So many connections are reset before the sshd of an instance starts.
     ssh_refuses_first: int = 0
     expired: bool = False
+    # After so many further calls, counted since the setting was made.
+    expires_after_calls: int | None = None
+    # An IAM policy, which then decides about every call; None: the caller may do everything.
+    policy: Mapping[str, Any] | None = None
     time_scale: float = 1.0
     # No sshd processes, only ports that greet as sshds do: for tests with a thousand instances.
     api_only: bool = False

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from typing import Any
 
@@ -114,6 +115,27 @@ def test_buckets_of_tokens_run_dry(cloud: Cloud, client: Client) -> None:
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
     with refusal("RequestLimitExceeded"):
         launch(client("ec2", "ap-northeast-1"), 1001)
+
+
+def test_rules_of_groups_have_a_bucket_of_their_own(cloud: Cloud, client: Client) -> None:
+    ec2 = client("ec2", "ap-northeast-2")
+    group = ec2.create_security_group(GroupName="g", Description="d")["GroupId"]
+    cloud.set(throttle=True)
+    with refusal("RequestLimitExceeded"):
+        for port in range(1, 100):
+            ec2.authorize_security_group_ingress(
+                GroupId=group, IpProtocol="tcp", FromPort=port, ToPort=port, CidrIp="192.0.2.1/32"
+            )
+    ec2.delete_security_group(GroupId=group)
+
+
+def test_aws_may_take_its_time(cloud: Cloud, ec2: Any) -> None:
+    cloud.set(works_s={"DescribeInstances": 0.3, "*": 0.0})
+    began = time.monotonic()
+    ec2.describe_security_groups()
+    assert time.monotonic() - began < 0.3
+    ec2.describe_instances()
+    assert time.monotonic() - began >= 0.3
 
 
 def test_calls_are_written_down(cloud: Cloud, ec2: Any, region: str) -> None:

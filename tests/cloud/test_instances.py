@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 from typing import Any
 
 import pytest
@@ -147,9 +148,9 @@ def test_launches_that_fail_or_never_boot(cloud: Cloud, ec2: Any) -> None:
 
 
 def test_delays_are_dealt_out_by_instance(cloud: Cloud, ec2: Any) -> None:
-    slow = (len(cloud.instances()) + 1) % 2
-    cloud.set(boot_s=[0.0, 60.0] if slow else [60.0, 0.0])
-    late, early = reversed(launch(ec2, 2)) if slow else launch(ec2, 2)
+    next_is_odd = len(cloud.instances()) % 2 == 0
+    cloud.set(boot_s=[0.0, 60.0] if next_is_odd else [60.0, 0.0])
+    early, late = launch(ec2, 2)
     in_state(ec2, early, "running")
     assert described(ec2, late)["State"]["Name"] == "pending"
 
@@ -217,3 +218,33 @@ def test_a_thousand_instances_are_launched_described_and_ended(cloud: Cloud, ec2
     ec2.terminate_instances(InstanceIds=ids)
     cloud.settle()
     assert found(ec2, tag_key="many", instance_state_name="terminated") == set(ids)
+
+
+def test_a_call_takes_200_values_in_its_filters(ec2: Any) -> None:
+    tag = {"Name": "tag:a", "Values": ["1"]}
+    ids = {"Name": "instance-id", "Values": [f"i-{number:017x}" for number in range(199)]}
+    assert ec2.describe_instances(Filters=[tag, ids])["Reservations"] == []
+    ids["Values"].append("i-1")
+    with refusal("FilterLimitExceeded"):
+        ec2.describe_instances(Filters=[tag, ids])
+
+
+def test_without_an_sshd_a_running_instance_greets_as_one(cloud: Cloud, ec2: Any) -> None:
+    cloud.set(ssh_after_s=0.3)
+    (instance,) = launch(ec2)
+    address = in_state(ec2, instance, "running")["PublicIpAddress"]
+
+    def greeting() -> bytes | None:
+        try:
+            with socket.create_connection((address, 2222), timeout=5) as connection:
+                return connection.recv(100)
+        except ConnectionRefusedError:
+            return None
+
+    assert greeting() is None
+    assert eventually(greeting, "it greets").startswith(b"SSH-2.0-")
+    truth = next(one for one in cloud.instances() if one["id"] == instance)
+    assert 0.3 <= truth["opened_s"] - truth["launched_s"] < 10
+    ec2.terminate_instances(InstanceIds=[instance])
+    cloud.settle()
+    assert greeting() is None

@@ -23,6 +23,12 @@ CODES = {
     "stopping": 64,
     "stopped": 80,
 }
+_FAILURES = {
+    "Server.InternalError": "Internal error on launch",
+    "Server.InsufficientInstanceCapacity": "Insufficient capacity available to satisfy instance request",
+    "Client.VolumeLimitExceeded": "Volume limit exceeded",
+    "Client.InternalError": "Client error on launch",
+}
 BROKEN = ("Server.InternalError", "Server.InternalError: Internal error on launch")
 BY_USER = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
 BY_GUEST = (
@@ -86,7 +92,8 @@ def _run(world: World, instance: Instance) -> None:
     if instance.state != "pending":
         return
     if instance.number in world.settings.fails_at_launch:
-        instance.reason, instance.transition = BROKEN, "Server.InternalError"
+        code = world.settings.launch_failure
+        instance.reason, instance.transition = (code, f"{code}: {_FAILURES[code]}"), code
         _finish(world, [instance], False, world.clock.simulated_s)
         return
     _enter(world, instance, "running")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cloud.filters import filtered, page
+from cloud.idempotency import earlier_creation, remember_creation
 from cloud.prices import volume_per_s
 from cloud.refusals import Refusal, invalid_value, missing
 from cloud.resources import Instance, Region, Tags, Volume, new_id
@@ -56,11 +57,15 @@ def create_volume(world: World, region: Region, asked: dict[str, Any]) -> dict[s
     if "Size" not in asked and "SnapshotId" not in asked:
         raise missing("size")
     name = world.network.zone(region.name, zone).name
+    if (before := earlier_creation(region, asked)) is not None:
+        return before
     tags = specified(asked, "volume")["volume"]
     volume = _new(
         world, region, zone=name, asked={**asked, "VolumeSize": asked.get("Size")}, tags=tags
     )
-    return _shown(world, volume)
+    shown = _shown(world, volume)
+    remember_creation(region, asked, shown)
+    return shown
 
 
 def delete_volume(world: World, region: Region, asked: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +74,7 @@ def delete_volume(world: World, region: Region, asked: dict[str, Any]) -> dict[s
         raise Refusal(
             "VolumeInUse", f"Volume {volume.id} is currently attached to {volume.instance}"
         )
+    _expect_made(world, volume)
     _delete(world, region, volume, world.clock.simulated_s)
     return {}
 
@@ -78,6 +84,7 @@ def attach_volume(world: World, region: Region, asked: dict[str, Any]) -> dict[s
     instance = world.find(region.instances, asked["InstanceId"], _unknown_instance)
     if volume.instance:
         raise Refusal("VolumeInUse", f"{volume.id} is already attached to an instance")
+    _expect_made(world, volume)
     if instance.state not in ("running", "stopped"):
         raise Refusal("IncorrectState", f"Instance '{instance.id}' is not 'running'.")
     if instance.zone != volume.zone:
@@ -92,6 +99,7 @@ def attach_volume(world: World, region: Region, asked: dict[str, Any]) -> dict[s
     # Volumes that are attached later are never deleted with the instance.
     volume.instance, volume.device, volume.with_instance = instance.id, asked["Device"], False
     instance.volumes[volume.device] = volume.id
+    world.nodes.plug(instance.id, volume.id, volume.size_gb << 30)
     return _attachment(world, volume)
 
 
@@ -110,7 +118,7 @@ def describe_volumes(world: World, region: Region, asked: dict[str, Any]) -> dic
     volumes = [_find(world, region, one) for one in ids] if ids else world.seen(region.volumes)
     attributes = {
         "volume-id": lambda volume: volume.id,
-        "status": _state,
+        "status": lambda volume: _state(world, volume),
         "availability-zone": lambda volume: volume.zone,
         "volume-type": lambda volume: volume.type,
         "size": lambda volume: volume.size_gb,
@@ -174,8 +182,25 @@ def _find(world: World, region: Region, volume_id: str) -> Volume:
     )
 
 
-def _state(volume: Volume) -> str:
-    return "in-use" if volume.instance else "available"
+def keep_with(region: Region, instance: Instance, mapping: dict[str, Any]) -> None:
+    """Whether a volume that the instance has goes with it."""
+    device, ebs = mapping.get("DeviceName", ""), mapping.get("Ebs", {})
+    volume_id = instance.volumes.get(device)
+    if volume_id is None or ebs.get("VolumeId", volume_id) != volume_id:
+        raise Refusal("InvalidInstanceAttributeValue", f"No device is currently mapped at {device}")
+    region.volumes[volume_id].with_instance = bool(ebs.get("DeleteOnTermination"))
+
+
+def _state(world: World, volume: Volume) -> str:
+    if volume.instance:
+        return "in-use"
+    age_s = world.clock.now().real_s - volume.created.real_s
+    return "available" if age_s >= world.settings.volume_s else "creating"
+
+
+def _expect_made(world: World, volume: Volume) -> None:
+    if _state(world, volume) == "creating":
+        raise Refusal("IncorrectState", f"Volume '{volume.id}' is in the 'creating' state.")
 
 
 def _shown(world: World, volume: Volume) -> dict[str, Any]:
@@ -185,7 +210,7 @@ def _shown(world: World, volume: Volume) -> dict[str, Any]:
         "VolumeType": volume.type,
         "SnapshotId": volume.snapshot,
         "AvailabilityZone": volume.zone,
-        "State": _state(volume),
+        "State": _state(world, volume),
         "CreateTime": world.clock.shown(volume.created),
         "Encrypted": False,
         "Iops": volume.iops,

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from cloister.cluster import lifecycle
-from cloister.cluster.lifecycle import clusters, destroy, launch, open_cluster
+from cloister.cluster.lifecycle import destroy, launch, open_cluster
+from cloister.cluster.listing import listing
 from cloister.cluster.state import state_folder
 from cloister.config.spec import ClusterSpec
 from cloister.errors import Busy, CloisterError, UsageError
@@ -26,14 +27,14 @@ def test_a_cluster_is_launched_opened_listed_and_destroyed(spec, tmp_path):
     assert launched.nodes[0].roles == ("manager", "master")
     assert open_cluster(None, state=tmp_path) == launched
     assert open_cluster(spec.name, state=tmp_path) == launched
-    assert [entry.name for entry in clusters(tmp_path)] == [spec.name]
+    assert [entry.name for entry in listing(tmp_path).clusters] == [spec.name]
     data = json.loads((launched.folder / "nodes.json").read_text())
     assert [entry["address"] for entry in data] == [node.address for node in launched.nodes]
     receipt = destroy(None, state=tmp_path)
     assert receipt.found == receipt.removed
     assert "node workers2" in receipt.removed
     assert "nothing left" in receipt.describe()
-    assert clusters(tmp_path) == []
+    assert listing(tmp_path).clusters == ()
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
 
 
@@ -86,7 +87,7 @@ def test_a_name_that_is_a_path_is_refused(tmp_path):
 def test_a_cluster_of_no_nodes_is_refused(tmp_path):
     with pytest.raises(UsageError, match="asks for no nodes"):
         launch(ClusterSpec(name="empty"), state=tmp_path)
-    assert clusters(tmp_path) == []
+    assert listing(tmp_path).clusters == ()
 
 
 def test_two_launches_at_once_make_one_cluster(spec, tmp_path):

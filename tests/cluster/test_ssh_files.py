@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 from pathlib import Path
@@ -74,6 +75,30 @@ def test_a_configured_gateway_wins_over_the_users(tmp_path, monkeypatch):
     hop = resolved(tmp_path, cluster, resolved(tmp_path, cluster, "demo.a")["proxyjump"])
     assert (hop["user"], hop["hostname"], hop["port"]) == ("me", "bastion", "2022")
     assert hop["hostkeyalias"] == "[bastion]:2022"
+
+
+@pytest.mark.parametrize(("patterns", "asked"), [([["*"]], 1), ([["10.0.0.1"]], 2), (None, 3)])
+def test_the_users_ssh_is_asked_once_for_nodes_that_it_does_not_tell_apart(
+    tmp_path, monkeypatch, patterns, asked
+):
+    hosts = []
+
+    def settings(host, user=None, port=None):
+        hosts.append(host)
+        return SshSettings(hostname=host, user="me")
+
+    monkeypatch.setattr(ssh_files, "ssh_settings", settings)
+    monkeypatch.setattr(ssh_files, "host_patterns", lambda: patterns)
+    cluster = manual()
+    nodes = tuple(
+        dataclasses.replace(cluster.nodes[0], name=f"n{number}", address=f"10.0.0.{number}")
+        for number in (1, 2, 3)
+    )
+    cluster = dataclasses.replace(cluster, nodes=nodes)
+    assert len(ssh_config(cluster)) > 0 and len(hosts) == asked
+    for node in nodes:
+        found = resolved(tmp_path, cluster, node.name)
+        assert (found["hostname"], found["user"]) == (node.address, "me")
 
 
 def test_the_generated_file_works_with_f_and_included(local_cluster, tmp_path):

@@ -105,6 +105,15 @@ def test_a_name_that_cannot_be_one_today_is_changed_and_it_is_said(tmp_path: Pat
     assert cluster_name_in([tmp_path / "ps_config.json"]) == "clamor-test"
 
 
+@pytest.mark.parametrize(
+    ("given", "name"), [("exp1", "exp1"), ("exp-2", "exp-2"), ("2nd_try_3_", "nd-try-3")]
+)
+def test_digits_that_tell_clusters_apart_stay(tmp_path: Path, given: str, name: str) -> None:
+    configuration = loaded(tmp_path, {**OLDER, "cluster_name": given})
+    assert configuration.cluster is not None
+    assert configuration.cluster.name == name
+
+
 def test_what_is_wrong_is_said_in_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, {**OLDER, "nworkers": "four", "region": 7})

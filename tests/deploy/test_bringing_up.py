@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cloister.cluster import Cluster
 from cloister.cluster.lifecycle import destroy
 from cloister.config.spec import ClusterSpec
-from cloister.deploy.bringing_up import bring_up
+from cloister.deploy.bringing_up import bring_up, copy_names
 
 NAME = "again"
 
@@ -45,3 +46,34 @@ def test_the_names_are_here_and_on_the_nodes(tmp_path: Path) -> None:
             assert there.read_text() == expected
     finally:
         destroy(NAME, state=tmp_path / "state")
+
+
+def test_a_node_where_copying_fails_is_tried_again(
+    local_cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = local_cluster(2)
+    in_the_way = cluster.folder / "nodes/workers1/home/cloister/servers"
+    in_the_way.touch()
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        in_the_way.unlink(missing_ok=True)
+
+    copied = copy_names(cluster, servers=tmp_path / "servers", say=say)
+    assert copied.errors == {}
+    assert copied.nodes == ("workers1", "workers2")
+    assert len(said) == 1 and said[0].startswith("workers1: ")
+
+
+def test_a_node_where_it_goes_on_failing_is_reported_and_the_others_have_their_copies(
+    local_cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = local_cluster(2)
+    in_the_way = cluster.folder / "nodes/workers1/home/cloister/servers"
+    in_the_way.touch()
+    copied = copy_names(cluster, servers=tmp_path / "servers", say=lambda text: None, within_s=0.0)
+    assert copied.nodes == ("workers2",)
+    assert set(copied.errors) == {"workers1"}
+    there = cluster.folder / "nodes/workers2/home/cloister/servers/servers.txt"
+    assert there.read_text() == (tmp_path / "servers/servers.txt").read_text()

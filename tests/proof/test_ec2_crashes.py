@@ -1,4 +1,4 @@
-"""launch, extend and destroy on EC2 killed before and after every API call and before every change of a file.
+"""launch, extend, attach-swap and destroy on EC2 killed before and after every API call and every change of a file.
 
 After a kill, in turn: `launch` again must end with exactly the nodes that were asked for (and `extend` again
 with all of them told); `destroy` must leave nothing that costs; nobody comes back, and the leases must end
@@ -37,8 +37,13 @@ from cloister.config.spec import ClusterSpec
 REGIONS = ["us-east-1", "eu-west-1"]
 WEATHERS: dict[str, dict[str, Any]] = {
     "fair": {},
-    "late": {"visible_after_s": 0.4, "stale_s": 0.2},
-    "lossy": {"lose_reply": ["RunInstances#1", "CreateSecurityGroup#1", "TerminateInstances#1"]},
+    "late": {"visible_after_s": 0.4, "stale_s": 0.2, "volume_s": 0.3},
+    "lossy": {
+        "lose_reply": [
+            *("RunInstances#1", "CreateSecurityGroup#1", "TerminateInstances#1"),
+            *("CreateVolume#1", "AttachVolume#1", "ModifyInstanceAttribute#1"),
+        ]
+    },
     "scarce": {"capacity": {"us-east-1a/*/*": 1, "us-east-1b/*/*": 1}},
 }
 VICTIM = Path(__file__).with_name("victims.py")
@@ -48,16 +53,20 @@ WHOLE = os.environ.get("SWEEP") == "whole"
 CALLS_MAX = 150
 NAMES = ["manager1", "workers1", "workers2"]
 # Command → what has to be there before it, and what is done after a kill, in turn.
-BEFORE = {"launch": None, "destroy": "launch", "extend": "bring up"}
+BEFORE = {"launch": None, "destroy": "launch", "extend": "bring up", "attach swap": "launch"}
 RECOVERIES = {
     "launch": ("launch", "destroy", "nobody"),
     "destroy": ("launch", "destroy", "nobody"),
     "extend": ("extend", "destroy", "nobody", "bring up"),
+    "attach swap": ("attach swap", "destroy", "nobody", "launch"),
 }
 
 
 def specification(account: Account) -> ClusterSpec:
-    return account.spec(ec2={"schedule_role": SCHEDULE_ROLE})
+    return account.spec(
+        roles={"manager": 1, "workers": {"count": 2, "swap": 1}},
+        ec2={"schedule_role": SCHEDULE_ROLE},
+    )
 
 
 class Victims:
@@ -165,6 +174,8 @@ class Sweep:
             assert self._names(account) == NAMES
             if how in ("extend", "bring up"):
                 self._expect_told(account)
+            if how == "attach swap":
+                self._expect_swap(account)
         self.done(account, "destroy")
         assert account.billable() == []
         assert not (account.state / "clusters" / account.name).exists()
@@ -195,6 +206,13 @@ class Sweep:
         assert len(told) == 1
         left = int(told.pop()) - time.time()
         assert all(abs(one["lease_s"] - left) < 90 for one in living), (left, living)
+
+    def _expect_swap(self, account: Account) -> None:
+        """Besides its root each worker has one volume, and the manager none."""
+        living = {one["id"]: one["tags"]["cloister:roles"] for one in account.living()}
+        lines = [line.split() for line in account.billable() if " volume " in line]
+        owners = sorted(living.get(line[3], line[3]) for line in lines)
+        assert owners == ["manager", *["workers"] * 4], lines
 
 
 @pytest.fixture

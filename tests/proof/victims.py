@@ -17,10 +17,12 @@ from typing import Any
 
 from cloister.cluster.images import bake, prune
 from cloister.cluster.lifecycle import destroy, launch
+from cloister.cluster.provided import provider_of
 from cloister.config.spec import ClusterSpec
 from cloister.deploy.bringing_up import bring_up
 from cloister.deploy.leases import extend
 from cloister.providers.ec2 import api, provider
+from cloister.providers.provider import Swapping
 from cloister.transport import connection
 
 _CHANGES = frozenset(("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree"))
@@ -37,10 +39,19 @@ def _bring_up(spec: ClusterSpec, state: Path) -> None:
     bring_up(spec, state=state, servers=state / "servers", wait_s=10, report=say, say=say)
 
 
+def _attach_swap(spec: ClusterSpec, state: Path) -> None:
+    """Without the nodes' part, which makes nothing that could be left."""
+    swapping = provider_of(spec.name, state, spec)
+    assert isinstance(swapping, Swapping)
+    swaps = swapping.attach_swap(spec.name, lambda text: None)
+    assert not swaps.errors, swaps.errors
+
+
 COMMANDS: dict[str, Callable[[ClusterSpec, Path], object]] = {
     "launch": lambda spec, state: launch(spec, state=state),
     "destroy": lambda spec, state: destroy(spec.name, state=state, spec=spec),
     "bring up": _bring_up,
+    "attach swap": _attach_swap,
     "extend": lambda spec, state: extend(spec.name, LONGER_S, state=state, spec=spec),
     "bake": lambda spec, state: bake(spec, state=state),
     "prune": lambda spec, state: prune(spec, state=state, keep=0),

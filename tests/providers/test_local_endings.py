@@ -141,14 +141,14 @@ def test_files_that_nobody_may_write_are_removed(alone):
 def test_processes_are_found_even_if_the_folder_was_removed_by_hand(alone):
     import shutil
 
-    from cloister.cluster.lifecycle import clusters
+    from cloister.cluster.listing import listing
 
     cluster, spec, state = alone
     sshd = sshd_of(cluster, "w1")
     shutil.rmtree(cluster.folder)
-    (found,) = clusters(state)
+    (found,) = listing(state).clusters
     assert found.name == spec.name
-    assert found.leftovers
+    assert found.observed.leftovers
     destroy(spec.name, state=state)
     assert not is_alive(sshd)
 

@@ -4,7 +4,8 @@ import socket
 import pytest
 from seen import is_alive, ssh, sshd_of
 
-from cloister.cluster.lifecycle import clusters, destroy, launch, open_cluster
+from cloister.cluster.lifecycle import destroy, launch, open_cluster
+from cloister.cluster.listing import listing
 from cloister.config.spec import ClusterSpec
 from cloister.errors import PartlyDone, UsageError
 
@@ -51,10 +52,10 @@ def test_machines_are_used_as_they_are_and_never_destroyed(machines, name, tmp_p
     assert [node.name for node in cluster.nodes] == ["big", "small"]
     assert cluster.nodes[0].region == "here"
     assert ssh(cluster, "big", "echo $CLOISTER_NODE").stdout == "workers1\n"
-    assert [found.name for found in clusters(tmp_path)] == [name]
+    assert [found.name for found in listing(tmp_path).clusters] == [name]
     receipt = destroy(name, state=tmp_path)
     assert "forgot" in receipt.describe()
-    assert clusters(tmp_path) == []
+    assert listing(tmp_path).clusters == ()
     assert is_alive(sshd_of(machines, "workers1"))
 
 

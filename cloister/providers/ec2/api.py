@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
 import functools
 import random
 import threading
@@ -31,15 +32,30 @@ _READ_S = 60.0
 _THROTTLED = frozenset(
     ("RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException")
 )
-_EXPIRED = frozenset(
-    (
-        "RequestExpired",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "AuthFailure",
-        "InvalidClientTokenId",
-    )
+_SIGN_IN = "sign in again (`aws sso login`, or new keys), then run the command again: it continues; the leases run on without it"
+_KEY = (
+    "the access key is not valid (any more), or this account has not enabled the region:"
+    " see `aws sts get-caller-identity` and `aws account list-regions`"
 )
+_SIGNATURE = (
+    "the secret access key does not belong to the access key: copy both again, without spaces"
+)
+_CLOCK = "AWS refuses requests from a clock that is minutes off: set this machine's (`timedatectl set-ntp true`)"
+# Code → what to do about the credentials.
+_CREDENTIALS = {
+    "RequestExpired": _SIGN_IN,
+    "ExpiredToken": _SIGN_IN,
+    "ExpiredTokenException": _SIGN_IN,
+    "AuthFailure": _KEY,
+    "InvalidClientTokenId": _KEY,
+    "InvalidAccessKeyId": _KEY,
+    "UnrecognizedClientException": _KEY,
+    "SignatureDoesNotMatch": _SIGNATURE,
+    "InvalidSignatureException": _SIGNATURE,
+    "RequestTimeTooSkewed": _CLOCK,
+}
+# AWS takes requests that are up to five minutes old.
+_SKEW_S_MAX = 240.0
 # AWS's own failures: nobody knows what was done.
 _UNKNOWN = frozenset(("InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"))
 _NOT_SEEN = frozenset(
@@ -55,11 +71,17 @@ DENIED = frozenset(("UnauthorizedOperation", "AccessDenied", "AccessDeniedExcept
 
 
 class AwsError(ProviderError):
-    """A call that AWS refused; `code` is AWS's own."""
+    """A call that AWS refused; `code` is AWS's own.
+
+    repeated: an earlier try, of which the reply was lost, may have been carried out.
+    """
 
     def __init__(self, action: str, region: str, code: str, message: str) -> None:
-        super().__init__(f"{action} in {region}: {code}: {message}", hint=_hint(code, action))
+        # The encoded part of a refusal is long, and of use to administrators alone.
+        self.reason = message.partition("Encoded authorization failure message")[0].strip()
+        super().__init__(f"{action} in {region}: {code}: {self.reason}", hint=_hint(code, action))
         self.action, self.region, self.code = action, region, code
+        self.repeated = False
 
 
 class ReplyLost(ProviderError):
@@ -75,7 +97,21 @@ def _hint(code: str, action: str) -> str:
         return f"this identity may not call {action}; `cloister doctor --aws` tries every call"
     if code in _THROTTLED:
         return "other programs use up this account's rate; run the command again, it continues"
-    return ""
+    return _HINTS.get(code, "")
+
+
+_TRY = "`cloister doctor --aws` tries the launch without doing it"
+_HINTS = {
+    "IdempotentParameterMismatch": "another request had this one's token: `cloister destroy`, then `cloister launch`",
+    "InvalidAMIID.NotFound": "the image was there a moment ago; `cloister plan` looks for it again",
+    "InvalidAMIID.Unavailable": "the image was there a moment ago; `cloister plan` looks for it again",
+    "InvalidParameterCombination": f"these machines do not take what ec2 asks for; {_TRY}",
+    "InvalidParameterValue": f"these machines do not take what ec2 asks for; {_TRY}",
+    "InvalidBlockDeviceMapping": "the root volume is smaller than the image: raise ec2.disk, or leave it out",
+    "OptInRequired": "AWS has not activated EC2 for this account, or not in this region: see its console",
+    "PendingVerification": "AWS is still verifying this account, which it ends by a mail",
+    "Blocked": "AWS has blocked this account: see its console",
+}
 
 
 class Aws:
@@ -159,40 +195,59 @@ class Aws:
             except ReplyLost:
                 if attempt == _TRIES_MAX:
                     raise
+            except AwsError as error:
+                error.repeated = attempt > 1
+                raise
             self._sleep(_FIRST_PAUSE_S)
         raise AssertionError("unreachable")
 
     def _once(self, region: str, action: str, service: str, parameters: Mapping[str, Any]) -> Any:
         import botocore.exceptions as failures
 
-        named = _camel(action)
+        named = camel(action)
         try:
             return getattr(self._client(service, region), action)(**parameters)
         except failures.ClientError as error:
-            detail = error.response.get("Error", {})
-            code, message = str(detail.get("Code", "")), str(detail.get("Message", ""))
-            if code in _EXPIRED:
-                raise Credentials(
-                    f"{named} in {region}: {code}: {message}",
-                    hint="sign in again (`aws sso login`, or new keys); the leases run on without it",
-                ) from None
-            if code in _UNKNOWN:
-                raise ReplyLost(f"{named} in {region}: {code}: {message}") from None
-            raise AwsError(named, region, code, message) from None
-        except (failures.NoCredentialsError, failures.PartialCredentialsError) as error:
+            raise _refused(error, named, region) from None
+        except failures.NoCredentialsError as error:
             raise Credentials(
                 f"{named} in {region}: {error}",
                 hint="`aws configure`, `aws sso login`, AWS_PROFILE, or cluster.ec2.profile",
             ) from None
-        except (failures.ProfileNotFound, failures.TokenRetrievalError, failures.SSOError) as error:
-            raise Credentials(str(error), hint="see ~/.aws/config; `aws sso login`") from None
+        except (
+            failures.EndpointConnectionError,
+            failures.ConnectTimeoutError,
+            failures.ProxyConnectionError,
+            failures.SSLError,
+        ) as error:
+            raise ReplyLost(
+                f"{named} in {region}: {error}",
+                hint=f"is this machine online, does it need a proxy (HTTPS_PROXY), is there a region {region}?"
+                " Run the command again then: it continues",
+            ) from None
         except (failures.HTTPClientError, failures.ConnectionError) as error:
             raise ReplyLost(
                 f"{named} in {region}: {error}",
                 hint="run the command again: it finds out what was done and continues",
             ) from None
         except failures.BotoCoreError as error:
-            raise ProviderError(f"{named} in {region}: {error}") from None
+            raise _unusable(error, f"{named} in {region}: ") from None
+
+    @property
+    def origin(self) -> str:
+        """Where the credentials come from, for a person. Credentials if there are none."""
+        import botocore.exceptions as failures
+
+        try:
+            found = self._boto().get_credentials()
+        except failures.BotoCoreError as error:
+            raise _unusable(error, "looking for credentials: ") from None
+        if found is None:
+            raise Credentials(
+                "there are no AWS credentials",
+                hint="`aws configure`, `aws sso login`, AWS_PROFILE, or cluster.ec2.profile",
+            )
+        return _ORIGINS.get(found.method, found.method)
 
     def _pace(self, region: str) -> Pace:
         with self._lock:
@@ -214,9 +269,12 @@ class Aws:
                 parsers = core.get_component("response_parser_factory")
                 parsers.set_parser_defaults(timestamp_parser=_moment)
                 try:
-                    self._session = boto3.Session(botocore_session=core, profile_name=self._profile)
-                except botocore.exceptions.ProfileNotFound as error:
-                    raise Credentials(str(error), hint="see ~/.aws/config") from None
+                    session = boto3.Session(botocore_session=core, profile_name=self._profile)
+                    # Here, where an unknown AWS_PROFILE or a broken file is first noticed.
+                    core.get_config_variable("region")
+                except botocore.exceptions.BotoCoreError as error:
+                    raise _unusable(error, "") from None
+                self._session = session
             return self._session
 
     def _client(self, service: str, region: str) -> Any:
@@ -240,6 +298,78 @@ class Aws:
             return self._clients[service, region]
 
 
+# botocore's word for where credentials came from → ours.
+_ORIGINS = {
+    "env": "environment variables",
+    "shared-credentials-file": "~/.aws/credentials",
+    "config-file": "~/.aws/config",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "a web identity",
+    "sso": "single sign-on",
+    "login": "`aws login`",
+    "custom-process": "the profile's credential_process",
+    "container-role": "this container's role",
+    "iam-role": "this instance's role",
+}
+
+
+def _refused(error: Any, named: str, region: str) -> ProviderError:
+    """As what an error answer of AWS counts."""
+    detail = error.response.get("Error", {})
+    code, message = str(detail.get("Code", "")), str(detail.get("Message", ""))
+    said = f"{code}: {message}"
+    if error.operation_name != named:
+        # Not our call, but one that botocore makes to get credentials.
+        return Credentials(
+            f"getting credentials for {named} in {region}: {error.operation_name}: {said}",
+            hint="may your own identity assume the profile's role? See role_arn in ~/.aws/config",
+        )
+    if code in _CREDENTIALS:
+        return Credentials(
+            f"{named} in {region}: {said}", hint=_skewed(error) or _CREDENTIALS[code]
+        )
+    if code in _UNKNOWN:
+        return ReplyLost(f"{named} in {region}: {said}")
+    return AwsError(named, region, code, message)
+
+
+def _skewed(error: Any) -> str:
+    """That this machine's clock is wrong, by AWS's own; empty if it is not."""
+    headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        theirs = email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return ""
+    skew_s = time.time() - theirs
+    if abs(skew_s) < _SKEW_S_MAX:
+        return ""
+    return f"this machine's clock is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} AWS's; {_CLOCK}"
+
+
+def _unusable(error: Exception, before: str) -> ProviderError:
+    """As what botocore's own failures count: most are about configuration files and credentials."""
+    import botocore.exceptions as failures
+
+    single_sign_on = (failures.SSOError, failures.TokenRetrievalError, failures.NoAuthTokenError)
+    if isinstance(error, single_sign_on):
+        return Credentials(
+            f"{before}{error}", hint="`aws sso login` (with --profile NAME) signs in"
+        )
+    hints: dict[type[Exception], str] = {
+        failures.ProfileNotFound: "`aws configure list-profiles` lists them; see cluster.ec2.profile and AWS_PROFILE",
+        failures.PartialCredentialsError: "give both the access key and the secret access key",
+        failures.ConfigParseError: "correct the file that is named",
+        failures.InvalidConfigError: "correct the profile in ~/.aws/config",
+        failures.UnknownCredentialError: "correct credential_source in ~/.aws/config",
+        failures.CredentialRetrievalError: "does the profile's credential_process work?",
+        failures.MetadataRetrievalError: "this machine's own role cannot be read: try again",
+    }
+    for kind, hint in hints.items():
+        if isinstance(error, kind):
+            return Credentials(f"{before}{error}", hint=hint)
+    return ProviderError(f"{before}{error}", hint="see ~/.aws/config and the AWS_… variables")
+
+
 @functools.cache
 def _loader() -> Any:
     """Reads AWS's models, which takes half a second for EC2's, once for all sessions of this process."""
@@ -258,5 +388,6 @@ def _moment(text: Any) -> datetime.datetime:
         return botocore.utils.parse_timestamp(text)
 
 
-def _camel(action: str) -> str:
+def camel(action: str) -> str:
+    """AWS's name of what boto3 calls so."""
     return "".join(word.capitalize() for word in action.split("_"))

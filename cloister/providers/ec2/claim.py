@@ -29,8 +29,8 @@ def claim(
     vpc: str,
     version: str,
     sleep: Callable[[float], None] = time.sleep,
-) -> Identity:
-    """The cluster's identity.
+) -> tuple[Identity, Mapping[str, Any]]:
+    """The cluster's identity, and its group in the home region.
 
     A group of that name that is there already decides: another launch, here or elsewhere, made it.
     """
@@ -42,7 +42,7 @@ def claim(
             name=identity.name, uid=identity.uid, expires=wanted.expires, home=identity.home
         )
         prolong(aws, wanted.home, [group["GroupId"]], identity.expires)
-    return identity
+    return identity, group
 
 
 def prolong(aws: Aws, region: str, resources: list[str], expires: int) -> None:
@@ -69,7 +69,8 @@ def ensured_group(
     """The cluster's security group in a region, made if there is none; of another owner: ProviderError."""
     there = described_group(aws, region, identity.name, vpc)
     if there is None:
-        _make(aws, journal, region, identity, vpc, version)
+        if made := _make(aws, journal, region, identity, vpc, version):
+            return made
         ends_at = time.monotonic() + api.VISIBLE_WITHIN_S
         while (there := described_group(aws, region, identity.name, vpc)) is None:
             if time.monotonic() > ends_at:
@@ -89,22 +90,26 @@ def ensured_group(
 
 def _make(
     aws: Aws, journal: Journal, region: str, identity: Identity, vpc: str, version: str
-) -> None:
+) -> Mapping[str, Any] | None:
+    """The new group, as a describe call shows it; None if there was one, which AWS may not show yet."""
+    marks = tags.tag_list(identity.tags(version))
     request: dict[str, Any] = {
         "GroupName": group_name(identity.name),
         "Description": f"cloister cluster {identity.name}",
         "VpcId": vpc,
-        "TagSpecifications": tags.specification(["security-group"], identity.tags(version)),
+        "TagSpecifications": [{"ResourceType": "security-group", "Tags": marks}],
     }
     intent = journal.intend(region, "create_security_group", request)
     try:
-        aws.asked(region, "create_security_group", **request)
+        reply = aws.asked(region, "create_security_group", **request)
     except AwsError as error:
         # Somebody else's, or our own of which the reply was lost: what it is, its tags say.
         if error.code != "InvalidGroup.Duplicate":
             journal.settle(intent, error.code, refused=True)
             raise
+        reply = None
     journal.settle(intent, "made")
+    return {"GroupId": reply["GroupId"], "Tags": marks} if reply else None
 
 
 def described_group(aws: Aws, region: str, name: str, vpc: str) -> Mapping[str, Any] | None:

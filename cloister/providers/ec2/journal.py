@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ class Journal:
         self._lock = threading.Lock()
         self._intents: dict[int, Intent] = {}
         self._open: set[int] = set()
-        self._refused: set[int] = set()
+        self._done: list[tuple[str, str]] = []
+        # Refused, or seen since.
+        self._certain: set[int] = set()
         self._whole = True
         for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
             self._whole = line.endswith(b"\n")
@@ -44,18 +47,31 @@ class Journal:
 
     @property
     def recent_intents(self) -> tuple[Intent, ...]:
-        """Those that AWS has not refused, and so young that what they made may not be seen yet."""
+        """Those that AWS has not refused, and so young that what they made may not have been seen yet."""
         since = time.time() - api.VISIBLE_WITHIN_S
         return tuple(
             intent
             for number, intent in self._intents.items()
-            if intent.time > since and number not in self._refused
+            if intent.time > since and number not in self._certain
         )
 
     @property
     def open_intents(self) -> tuple[Intent, ...]:
         """Those of which no outcome is known, oldest first."""
         return tuple(self._intents[number] for number in sorted(self._open))
+
+    @property
+    def done(self) -> str:
+        """What has been made since this was opened, for a person; empty if nothing was."""
+        calls = Counter(action for action, _ in self._done)
+        ids = [word for _, outcome in self._done for word in outcome.split() if word[:2] == "i-"]
+        texts = [
+            api.camel(action) + (f" ({count} times)" if count > 1 else "")
+            for action, count in calls.items()
+        ]
+        return ", ".join(texts) + (
+            f": {len(ids)} instance{'s' if len(ids) > 1 else ''}" if ids else ""
+        )
 
     def intend(self, region: str, action: str, request: Mapping[str, Any]) -> Intent:
         """Durable when it returns."""
@@ -75,13 +91,30 @@ class Journal:
             return intent
 
     def settle(
-        self, intent: Intent, outcome: str, *, refused: bool = False, synced: bool = False
+        self,
+        intent: Intent,
+        outcome: str,
+        *,
+        refused: bool = False,
+        seen: bool = False,
+        synced: bool = False,
     ) -> None:
-        """What became of it. Mostly not synced, where asking again gives the same answer."""
+        """What became of it. Mostly not synced, where asking again gives the same answer.
+
+        seen: AWS has shown what it made, so if it is not shown any more, it is gone.
+        """
         with self._lock:
-            entry = {"settled": intent.number, "outcome": outcome, "refused": refused}
+            entry = {
+                "settled": intent.number,
+                "outcome": outcome,
+                "refused": refused,
+                "seen": seen,
+            }
             self._write(entry, synced=synced)
             self._settled(entry)
+            # Others are settled only because they are looked at in another way.
+            if outcome == "made" or outcome.startswith("i-"):
+                self._done.append((intent.action, outcome))
 
     def _write(self, entry: Mapping[str, Any], *, synced: bool = True) -> None:
         text = json.dumps({"time": round(time.time(), 3), **entry}) + "\n"
@@ -119,5 +152,5 @@ class Journal:
     def _settled(self, entry: Mapping[str, Any]) -> None:
         number = int(entry["settled"])
         self._open.discard(number)
-        if entry.get("refused"):
-            self._refused.add(number)
+        if entry.get("refused") or entry.get("seen"):
+            self._certain.add(number)

@@ -47,6 +47,7 @@ class Instance:
     token: str
     why: str
     identity: Identity | None
+    cluster: str = ""
 
     @property
     def name(self) -> str:
@@ -59,23 +60,28 @@ class Instance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thing:
-    """A resource that is no instance: `kind` as a person calls it."""
+    """A resource that is no instance: `kind` as a person calls it.
+
+    mark: of a volume for swap, the instance that it was made for.  cluster: as its tag says.
+    """
 
     kind: str
     id: str
     region: str
     identity: Identity | None
+    mark: str = ""
+    cluster: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.region})"
 
 
 def instances(
-    aws: Aws, name: str, regions: Iterable[str], *filters: Mapping[str, Any]
+    aws: Aws, name: str | None, regions: Iterable[str], *filters: Mapping[str, Any]
 ) -> list[Instance]:
     """All of them, the ones that are gone too as long as AWS shows them; oldest first.
 
-    filters: of DescribeInstances, to have only some of them.
+    name: None for those of every cluster.  filters: of DescribeInstances, to have only some of them.
     """
     wanted = [*tags.of_cluster(name), *filters]
     return in_order(_in_each(regions, lambda region: _instances(aws, wanted, region)))
@@ -86,12 +92,17 @@ def in_order(found: Iterable[Instance]) -> list[Instance]:
     return sorted(found, key=lambda instance: (instance.launched, instance.id))
 
 
-def regions_with(aws: Aws, name: str, regions: Iterable[str]) -> list[str]:
-    """Those in which something carries the cluster's tag, of whatever kind: one call for each region."""
-    filters = [
-        {"Name": "key", "Values": [tags.CLUSTER]},
-        {"Name": "value", "Values": [name]},
-    ]
+def all_regions(aws: Aws) -> list[str]:
+    """Those that the account has enabled."""
+    reply = aws.asked(aws.region, "describe_regions")
+    return sorted(entry["RegionName"] for entry in reply["Regions"])
+
+
+def regions_with(aws: Aws, name: str | None, regions: Iterable[str]) -> list[str]:
+    """Those in which something carries the tag of the cluster, or of any: one call for each region."""
+    filters = [{"Name": "key", "Values": [tags.CLUSTER]}]
+    if name is not None:
+        filters.append({"Name": "value", "Values": [name]})
 
     def found(region: str) -> list[str]:
         # One is enough, and there may be thousands.
@@ -101,24 +112,15 @@ def regions_with(aws: Aws, name: str, regions: Iterable[str]) -> list[str]:
     return _in_each(regions, found)
 
 
-def cluster_names(aws: Aws, regions: Iterable[str]) -> list[str]:
-    """Of everything that carries cloister's tag, instances that are gone but still shown included."""
-    filters = [{"Name": "key", "Values": [tags.CLUSTER]}]
+def things(
+    aws: Aws, name: str | None, regions: Iterable[str], *, attached: bool = False
+) -> list[Thing]:
+    """Groups, keys, placement groups, and volumes and interfaces that no instance has.
 
-    def named(region: str) -> list[str]:
-        tagged = aws.pages(region, "describe_tags", "Tags", Filters=filters)
-        return [str(entry["Value"]) for entry in tagged]
-
-    return sorted(set(_in_each(regions, named)))
-
-
-def things(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
-    """Groups, keys, placement groups, and volumes and interfaces that outlived their instances.
-
-    In the order in which they can be removed.
+    In the order in which they can be removed.  attached: also volumes that one has, or had a moment ago.
     """
-    asked = itertools.product(dict.fromkeys(regions), _KINDS)
-    return _at_once(list(asked), lambda each: _things(aws, name, *each))
+    asked = itertools.product(dict.fromkeys(regions), KINDS)
+    return _at_once(list(asked), lambda each: _things(aws, name, *each, attached=attached))
 
 
 def observed(
@@ -235,6 +237,7 @@ def _instance(entry: Mapping[str, Any], region: str) -> Instance:
         token=entry.get("ClientToken", ""),
         why=(entry.get("StateReason") or {}).get("Message", ""),
         identity=identity_of(entry),
+        cluster=marks.get(tags.CLUSTER, ""),
     )
 
 
@@ -250,10 +253,12 @@ def _ended(entry: Mapping[str, Any]) -> float | None:
 
 
 _UNATTACHED = [{"Name": "status", "Values": ["available"]}]
+# A volume that is being made is not available yet.
+_NOT_IN_USE = [{"Name": "status", "Values": ["available", "creating", "error"]}]
 # Kind, call, key of the reply, key of the id, further filters.
 _Kind = tuple[str, str, str, str, list[dict[str, Any]]]
-_KINDS: tuple[_Kind, ...] = (
-    ("volume", "describe_volumes", "Volumes", "VolumeId", _UNATTACHED),
+KINDS: tuple[_Kind, ...] = (
+    ("volume", "describe_volumes", "Volumes", "VolumeId", _NOT_IN_USE),
     (
         "network interface",
         "describe_network_interfaces",
@@ -267,10 +272,20 @@ _KINDS: tuple[_Kind, ...] = (
 )
 
 
-def _things(aws: Aws, name: str, region: str, wanted: _Kind) -> list[Thing]:
+def _things(
+    aws: Aws, name: str | None, region: str, wanted: _Kind, *, attached: bool
+) -> list[Thing]:
     kind, call, key, id_key, filters = wanted
+    narrowed = [] if attached and kind == "volume" else filters
     return [
-        Thing(kind=kind, id=entry[id_key], region=region, identity=identity_of(entry))
-        for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *filters])
+        Thing(
+            kind=kind,
+            id=entry[id_key],
+            region=region,
+            identity=identity_of(entry),
+            mark=tags_of(entry).get(tags.SWAP, ""),
+            cluster=tags_of(entry).get(tags.CLUSTER, ""),
+        )
+        for entry in aws.pages(region, call, key, Filters=[*tags.of_cluster(name), *narrowed])
         if entry.get("State") not in ("deleting", "deleted")
     ]

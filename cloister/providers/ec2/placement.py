@@ -28,6 +28,10 @@ def ensured_placement_groups(
     }
 
 
+def placement_group_name(name: str, role: str) -> str:
+    return f"cloister-{name}-{role}"
+
+
 def _ensured(
     aws: Aws,
     journal: Journal,
@@ -37,7 +41,7 @@ def _ensured(
     strategy: str,
     version: str,
 ) -> str:
-    name = f"cloister-{identity.name}-{role}"
+    name = placement_group_name(identity.name, role)
     request: dict[str, Any] = {
         "GroupName": name,
         "Strategy": strategy,

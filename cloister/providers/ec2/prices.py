@@ -24,7 +24,7 @@ ADDRESS_PER_HOUR = 0.005
 DISK_PER_GIB_MONTH = 0.08
 _HOURS_PER_MONTH = 730.0
 # The Price List service is not in every region; its answers are about all.
-_SERVICE_REGION = "us-east-1"
+SERVICE_REGION = "us-east-1"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,8 @@ class Prices:
         self._known: dict[str, Any] = data if isinstance(data, dict) else {}
         # When AWS told the oldest of the prices that were asked for here, in Unix seconds.
         self.asked: float | None = None
+        # What AWS does not say, which is asked for once, not for each node.
+        self._unknown: set[str] = set()
 
     def of(self, market: str, region: str, machine: str) -> Price | None:
         """None when AWS does not say."""
@@ -58,13 +60,16 @@ class Prices:
         kept = self._kept(key)
         if kept is not None:
             return kept
+        if key in self._unknown:
+            return None
         try:
             ask = self._spot if market == "spot" else self._on_demand
             dollars = ask(region, machine)
         except ProviderError:
             # Not permitted or not reachable: no reason not to launch.
-            return None
+            dollars = None
         if dollars is None:
+            self._unknown.add(key)
             return None
         price = Price(dollars=dollars, asked=time.time())
         self._known[key] = dataclasses.asdict(price)
@@ -100,7 +105,7 @@ class Prices:
             for field, value in wanted.items()
         ]
         products = self._aws.pages(
-            _SERVICE_REGION,
+            SERVICE_REGION,
             "get_products",
             "PriceList",
             service="pricing",
@@ -142,9 +147,17 @@ def bill(prices: Prices, found: Sequence[Instance], now: float) -> Bill | None:
             per_hour.append(dollars)
     return Bill(
         since=min(instance.launched for instance in found),
-        expires=max((i.identity.expires for i in found if i.identity), default=0),
+        expires=_first_end(found),
         dollars_per_hour=_total(per_hour),
         dollars=_total(so_far),
+    )
+
+
+def _first_end(found: Sequence[Instance]) -> float:
+    """When the first living node ends; a lease that was prolonged may not have been told to all."""
+    living = [i.identity.expires for i in found if i.identity and not i.is_gone]
+    return (
+        min(living) if living else max((i.identity.expires for i in found if i.identity), default=0)
     )
 
 

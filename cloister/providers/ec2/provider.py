@@ -8,26 +8,39 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
-from cloister.errors import ProviderError
+from cloister.errors import ProviderError, UsageError
+from cloister.plan.access import Access
 from cloister.plan.actions import Plan, Remove
 from cloister.plan.budget import expect_going_on_within, expect_launch_within
+from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
+from cloister.plan.listed import Listed, Listing
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import access, baking, claim, journal, lease, removing
-from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2 import (
+    access,
+    baking,
+    claim,
+    journal,
+    lease,
+    rehearsing,
+    removing,
+    swap,
+    sweeping,
+)
+from cloister.providers.ec2.api import Aws, Credentials
 from cloister.providers.ec2.batches import Site, batches, machine_of
 from cloister.providers.ec2.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.listing import Holding, joined, of_account
 from cloister.providers.ec2.observing import (
     Instance,
     Thing,
-    cluster_names,
+    all_regions,
     instances,
     observed,
     regions_with,
@@ -45,7 +58,7 @@ from cloister.providers.ec2.tags import Identity
 from cloister.providers.ec2.userdata import TELL, lease_script
 from cloister.providers.ec2.waiting import await_instances
 from cloister.providers.ec2.watching import Watch
-from cloister.providers.provider import NodeEvent, Report
+from cloister.providers.provider import Checked, NodeEvent, Report, Swaps
 from cloister.providers.record import claimed, cluster_folder, forget, read_record
 from cloister.providers.removing import remove_tree
 
@@ -72,9 +85,22 @@ class Ec2Provider:
         spec = self.spec or _recorded(folder)
         aws = self._aws(spec)
         regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
+        look = _all_things if everywhere else things
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(look, aws, name, regions)
+            found = instances(aws, name, regions)
+        rest = asking.result()
+        return self._seen(name, spec, found, rest)
+
+    def _seen(
+        self,
+        name: str,
+        spec: ClusterSpec | None,
+        found: Sequence[Instance],
+        rest: Sequence[Thing],
+    ) -> Observed:
+        folder = cluster_folder(self.clusters, name)
         key = folder / access.KEY_FILE
-        found = instances(aws, name, regions)
-        rest = (_all_things if everywhere else things)(aws, name, regions)
         own = str(key) if key.exists() else (spec.ssh.key if spec else None)
         seen = observed(name, found, rest, key=own)
         record = read_record(folder)
@@ -95,11 +121,44 @@ class Ec2Provider:
         if plan.removals:
             self._remove_nodes(aws, spec, plan, report)
         if plan.launches or plan.kept:
-            self._launch(aws, plan, folder, report)
+            entries = journal.Journal(folder / journal.FILE)
+            try:
+                self._launch(aws, entries, folder, report)
+            except Credentials as error:
+                done = f"Done before that: {entries.done or 'nothing'}."
+                raise Credentials(f"{error.message} {done}", hint=error.hint) from None
 
-    def names(self) -> list[str]:
-        aws = self._aws(self.spec)
-        return cluster_names(aws, all_regions(aws))
+    def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
+        specs = {name: _recorded(cluster_folder(self.clusters, name)) for name in names}
+        accounts: dict[str | None, list[str]] = {_profile(self.spec): []} if own else {}
+        for name, spec in specs.items():
+            accounts.setdefault(_profile(spec), []).append(name)
+        found = [
+            (known, self._account(profile, {name: specs[name] for name in known}))
+            for profile, known in accounts.items()
+        ]
+        return joined(found)
+
+    def _account(self, profile: str | None, known: Mapping[str, ClusterSpec | None]) -> Listing:
+        """The clusters of one account: those that are known here, and all others."""
+        own = {self.spec.name: self.spec} if self.spec and _profile(self.spec) == profile else {}
+        specs = {**own, **known}
+        aws = self._aws(next(iter(specs.values()), None))
+        prices = Prices(aws, self.clusters.parent)
+
+        def where(name: str) -> list[str]:
+            spec = specs[name]
+            return _regions(aws, name, spec) if spec else []
+
+        return of_account(
+            aws, known, where, lambda name, held: self._listed(name, specs.get(name), held, prices)
+        )
+
+    def _listed(self, name: str, spec: ClusterSpec | None, held: Holding, prices: Prices) -> Listed:
+        seen = self._seen(name, spec, held.instances, held.things)
+        # Clusters that were destroyed a moment ago still show instances, whose prices nobody wants.
+        paid = bill(prices, held.instances, time.time()) if seen.exists else None
+        return Listed(observed=seen, bill=paid, regions=held.regions)
 
     def bill(self, name: str) -> Bill | None:
         spec = self.spec or _recorded(cluster_folder(self.clusters, name))
@@ -150,6 +209,13 @@ class Ec2Provider:
         nodes = [n for n in self._nodes(aws, self.spec) if n.name in launches]
         return quote(aws, self.spec, nodes, Prices(aws, self.clusters.parent)) if nodes else []
 
+    def rehearse(self) -> list[Checked]:
+        if self.spec is None:
+            raise ValueError("an EC2 provider without a specification cannot rehearse a launch")
+        spec, aws = self.spec, self._aws(self.spec)
+        version = importlib.metadata.version("cloister")
+        return rehearsing.checkup(aws, spec, lambda: self._nodes(aws, spec), version)
+
     def _nodes(self, aws: Aws, spec: ClusterSpec) -> list[Node]:
         """As planned, each in its region."""
         return [_placed(node, aws) for node in planned_nodes(spec)]
@@ -199,14 +265,89 @@ class Ec2Provider:
     def prune(self, chosen: Pruning) -> None:
         remove_images(self._aws(self.spec), chosen, self.sleep)
 
+    # --- what nobody needs -----------------------------------------------------------------------
+
+    def holdings(self, regions: Sequence[str]) -> Holdings:
+        aws = self._aws(self.spec)
+        return sweeping.look_at(aws, list(regions) or all_regions(aws))
+
+    def sweep(
+        self,
+        chosen: Sequence[Belonging],
+        images: Sequence[Pruning],
+        removed: Callable[[Belonging], None],
+    ) -> list[str]:
+        aws = self._aws(self.spec)
+        left = sweeping.remove_all(aws, chosen, removed=removed, sleep=self.sleep)
+        why = [str(thing) for thing in left]
+        for pruning in images:
+            try:
+                remove_images(aws, pruning, self.sleep)
+            except ProviderError as error:
+                why.append(error.message)
+        return why
+
+    # --- swap ------------------------------------------------------------------------------------
+
+    def attach_swap(self, name: str, say: Callable[[str], None]) -> Swaps:
+        aws, spec, regions = self._known_of(name)
+        living = _living(instances(aws, name, regions))
+        wanted = swap.wanted(spec, living)
+        if spec is None or not wanted:
+            raise UsageError(
+                f"cluster {name}: no role that has nodes has swap",
+                hint="write, for example: roles: {workers: {count: 2, swap: 8}}, and name the file with -c",
+            )
+        folder = cluster_folder(self.clusters, name)
+        if read_record(folder) is None:
+            claimed(self.clusters, spec, uid=swap.uid_of(wanted))
+        return swap.attach_all(
+            aws,
+            journal.Journal(folder / journal.FILE),
+            name,
+            wanted,
+            living=living,
+            version=importlib.metadata.version("cloister"),
+            say=say,
+            sleep=self.sleep,
+        )
+
+    # --- access ----------------------------------------------------------------------------------
+
+    def access(self, name: str) -> list[Access]:
+        aws, _, regions = self._known_of(name)
+        return access.shown(aws, name, regions)
+
+    def refresh_access(self, name: str) -> list[Access]:
+        folder = cluster_folder(self.clusters, name)
+        before = _recorded(folder)
+        spec = self.spec or before
+        if spec is None:
+            raise UsageError(
+                f"cluster {name}: nothing here says who may reach it",
+                hint="name its configuration with -c",
+            )
+        aws = self._aws(before or spec)
+        regions = list(
+            dict.fromkeys([*_regions(aws, name, before or spec), *_regions(aws, name, spec)])
+        )
+        living = _living(instances(aws, name, regions))
+        made = access.refresh(aws, name, regions, spec, living)
+        if before is not None:
+            # Refreshed again without a configuration, it stays like this.
+            changes = {"access": spec.ec2.access, "expose": spec.ec2.expose}
+            kept = before.model_copy(update={"ec2": before.ec2.model_copy(update=changes)})
+            claimed(self.clusters, kept)
+        return made
+
     # --- launching -------------------------------------------------------------------------------
 
-    def _launch(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
+    def _launch(self, aws: Aws, entries: journal.Journal, folder: Path, report: Report) -> None:
         if self.spec is None:
             raise ValueError("an EC2 provider without a specification cannot launch")
         spec = self.spec
         nodes = self._nodes(aws, spec)
-        launching = self._prepared(aws, spec, nodes, folder, report)
+        launching = self._prepared(aws, spec, nodes, entries, folder, report)
         replay(launching)
         missing = {node.name for node in nodes}
         failed: Mapping[str, str] = {}
@@ -238,23 +379,29 @@ class Ec2Provider:
             )
 
     def _prepared(
-        self, aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], folder: Path, report: Report
+        self,
+        aws: Aws,
+        spec: ClusterSpec,
+        nodes: Sequence[Node],
+        entries: journal.Journal,
+        folder: Path,
+        report: Report,
     ) -> Launching:
         """Everything but the instances: looked up first, then made."""
-        ssh_from = access.networks(spec.ec2)
-        prices = Prices(aws, self.clusters.parent)
-        expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
         roles = roles_by_region(nodes)
         with ThreadPoolExecutor(len(roles)) as pool:
-            grounds = list(pool.map(lambda r: ground(aws, spec, r, roles[r]), roles))
+            looking = pool.map(lambda r: ground(aws, spec, r, roles[r]), roles)
+            ssh_from = access.networks(spec.ec2)
+            prices = Prices(aws, self.clusters.parent)
+            expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
+        grounds = list(looking)
         uid = claimed(self.clusters, spec).uid
-        entries = journal.Journal(folder / journal.FILE)
         version = importlib.metadata.version("cloister")
         home = grounds[0]
         wanted = Identity(
             name=spec.name, uid=uid, expires=int(time.time() + spec.ec2.lease), home=home.region
         )
-        identity = claim.claim(
+        identity, home_group = claim.claim(
             aws, entries, wanted, vpc=home.vpc, version=version, sleep=self.sleep
         )
         claimed(self.clusters, spec, uid=identity.uid)
@@ -262,18 +409,34 @@ class Ec2Provider:
         # Whom the groups let in from other regions.
         living = _living(instances(aws, spec.name, roles) if len(roles) > 1 else [])
 
+        def admit(base: Ground) -> str:
+            """The group in a region, with its rules."""
+            group = home_group
+            if base is not home:
+                group = claim.ensured_group(
+                    aws,
+                    entries,
+                    base.region,
+                    identity,
+                    vpc=base.vpc,
+                    version=version,
+                    sleep=self.sleep,
+                )
+            access.allow(aws, base.region, group, spec, ssh_from=ssh_from, living=living)
+            return str(group["GroupId"])
+
         def site(base: Ground) -> Site:
-            group = claim.ensured_group(
-                aws, entries, base.region, identity, vpc=base.vpc, version=version, sleep=self.sleep
-            )
-            _allow(aws, spec, base.region, group, ssh_from, living)
+            # At the same time: each is a way to AWS and back, or two.
+            with ThreadPoolExecutor(1) as pool:
+                admitting = pool.submit(admit, base)
+                key_pair = access.ensured_key(
+                    aws, entries, base.region, identity, folder, spec.ec2, version
+                )
             return Site(
                 region=base.region,
                 vpc=base.vpc,
-                groups=(str(group["GroupId"]), *spec.ec2.security_groups),
-                key_pair=access.ensured_key(
-                    aws, entries, base.region, identity, folder, spec.ec2, version
-                ),
+                groups=(admitting.result(), *spec.ec2.security_groups),
+                key_pair=key_pair,
                 zones=base.zones,
                 subnets=base.subnets,
                 offered=base.offered,
@@ -328,7 +491,7 @@ class Ec2Provider:
         for region in launching.sites:
             group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
             if group is not None:
-                _allow(aws, spec, region, group, ssh_from, living)
+                access.allow(aws, region, group, spec, ssh_from=ssh_from, living=living)
 
     # --- removing --------------------------------------------------------------------------------
 
@@ -363,24 +526,32 @@ class Ec2Provider:
         journalled = [intent.region for intent in entries.recent_intents]
         known = _everywhere(aws, plan.cluster, _recorded(folder))
         regions = list(dict.fromkeys([*known, *journalled]))
-        seen = removing.Seen()
+        seen, removed = removing.Seen(), set[Thing]()
+        if any(intent.action == swap.CREATE for intent in entries.recent_intents):
+            # Those that are attached go with their instances, and would be missed later.
+            seen.note((), things(aws, plan.cluster, regions, attached=True))
         ends_at = time.monotonic() + _REMOVE_WITHIN_S
         pause_s = _FIRST_PAUSE_S
         while True:
             ended = self._end(aws, plan.cluster, regions, None, _removed(report))
-            rest = _all_things(aws, plan.cluster, regions)
+            rest = _all_things(aws, plan.cluster, regions, attached=True)
             seen.note(ended, rest)
-            left = [thing for thing in rest if not removing.remove(aws, thing)]
+            left = [thing for thing in rest if not removing.remove(aws, thing, removed)]
             if (
                 not left
-                and not _all_things(aws, plan.cluster, regions)
+                and not _all_things(aws, plan.cluster, regions, attached=True)
                 and not seen.missing(entries.recent_intents)
             ):
                 break
-            if time.monotonic() > ends_at:
+            users = [
+                f"{thing} by {user}"
+                for thing in left
+                for user in removing.foreign_users(aws, thing)
+            ]
+            if users or time.monotonic() > ends_at:
                 raise ProviderError(
-                    f"still in use: {', '.join(map(str, left))}",
-                    hint="something that is not cloister's uses it; remove that, then destroy again",
+                    f"still in use: {', '.join(users or map(str, left))}",
+                    hint="that is not cloister's, which leaves it alone; take it out, then `cloister destroy` again",
                 )
             self.sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
@@ -392,15 +563,12 @@ class Ec2Provider:
             remove_tree(folder)
 
 
-def all_regions(aws: Aws) -> list[str]:
-    """Those that the account has enabled."""
-    reply = aws.asked(aws.region, "describe_regions")
-    return sorted(entry["RegionName"] for entry in reply["Regions"])
-
-
-def _all_things(aws: Aws, name: str, regions: Sequence[str]) -> list[Thing]:
+def _all_things(
+    aws: Aws, name: str, regions: Sequence[str], *, attached: bool = False
+) -> list[Thing]:
     """Schedules too, for which another service has to be asked: only a destroy needs to know."""
-    return [*things(aws, name, regions), *schedules(aws, name, regions)]
+    found = things(aws, name, regions, attached=attached)
+    return [*found, *schedules(aws, name, regions)]
 
 
 def _everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
@@ -427,23 +595,12 @@ def _recorded(folder: Path) -> ClusterSpec | None:
         return None
 
 
-def _allow(
-    aws: Aws,
-    spec: ClusterSpec,
-    region: str,
-    group: Mapping[str, Any],
-    ssh_from: Sequence[str],
-    living: Iterable[Instance],
-) -> None:
-    """SSH as configured, and everything from the cluster's nodes in other regions."""
-    peers = sorted({i.address for i in living if i.region != region and i.address})
-    access.allow(
-        aws, region, group, spec.ec2, ssh_from=ssh_from, ssh_port=spec.ssh.port, peers=peers
-    )
-
-
 def _living(found: Iterable[Instance]) -> list[Instance]:
     return [instance for instance in found if not instance.is_gone]
+
+
+def _profile(spec: ClusterSpec | None) -> str | None:
+    return spec.ec2.profile if spec else None
 
 
 def _role(spec: ClusterSpec | None) -> str | None:

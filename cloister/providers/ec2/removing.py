@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2 import api, schedules
-from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2 import api, schedules, tags
+from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.journal import Intent
 from cloister.providers.ec2.observing import Instance, Thing
+from cloister.providers.ec2.tags import CLUSTER, tags_of
 
 # AWS ends an instance in one to three minutes, and some machine types in ten.
 _ENDED_WITHIN_S = 900.0
@@ -19,6 +20,7 @@ _AT_ONCE = 1000
 _ID = re.compile(r"i-[0-9a-f]+")
 # Kind → (call, name of its argument).
 _REMOVALS = {
+    "address": ("release_address", "AllocationId"),
     "volume": ("delete_volume", "VolumeId"),
     "network interface": ("delete_network_interface", "NetworkInterfaceId"),
     "placement group": ("delete_placement_group", "GroupName"),
@@ -26,8 +28,15 @@ _REMOVALS = {
     "security group": ("delete_security_group", "GroupId"),
     schedules.KIND: ("delete_schedule", "Name"),
 }
+_MISSING = (".NotFound", ".Unknown", "ResourceNotFoundException")
 _IN_USE = frozenset(
-    ("DependencyViolation", "VolumeInUse", "InvalidPlacementGroup.InUse", "InvalidParameterValue")
+    (
+        "DependencyViolation",
+        "VolumeInUse",
+        "IncorrectState",
+        "InvalidPlacementGroup.InUse",
+        "InvalidParameterValue",
+    )
 )
 
 
@@ -39,9 +48,16 @@ def terminate(
     for instance in instances:
         if not instance.is_gone:
             by_region.setdefault(instance.region, []).append(instance.id)
-    for region, ids in by_region.items():
-        for at in range(0, len(ids), _AT_ONCE):
-            _terminate(aws, region, ids[at : at + _AT_ONCE], sleep)
+    terminate_all(aws, by_region, sleep=sleep)
+
+
+def terminate_all(
+    aws: Aws, ids: Mapping[str, Sequence[str]], *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """As `terminate`, by region."""
+    for region, there in ids.items():
+        for at in range(0, len(there), _AT_ONCE):
+            _terminate(aws, region, list(there[at : at + _AT_ONCE]), sleep)
 
 
 def _terminate(aws: Aws, region: str, ids: list[str], sleep: Callable[[float], None]) -> None:
@@ -118,7 +134,7 @@ class Seen:
         self._marks |= {("run_instances", instance.token) for instance in instances}
         for thing in things:
             # A region has one group of the cluster, and its id is not known before the call.
-            name = "" if thing.kind == "security group" else thing.id
+            name = "" if thing.kind == "security group" else thing.mark or thing.id
             self._marks.add((f"{thing.kind} {thing.region}", name))
 
     def missing(self, intents: Iterable[Intent]) -> list[Intent]:
@@ -127,14 +143,44 @@ class Seen:
     def _mark(self, intent: Intent) -> tuple[str, str]:
         if intent.action == "run_instances":
             return intent.action, str(intent.request["ClientToken"])
+        if intent.action == "create_volume":
+            marks = intent.request["TagSpecifications"][0]
+            return f"volume {intent.region}", tags_of(marks)[tags.SWAP]
         kind = _MADE[intent.action]
         key = "KeyName" if kind == "key pair" else "GroupName"
         name = "" if kind == "security group" else str(intent.request[key])
         return f"{kind} {intent.region}", name
 
 
-def remove(aws: Aws, thing: Thing) -> bool:
-    """Remove it; False if something still uses it."""
+def foreign_users(aws: Aws, thing: Thing) -> list[str]:
+    """Who uses a security group that is to go, and is not cloister's: it will not go by itself."""
+    if thing.kind != "security group":
+        return []
+    inside = [{"Name": "group-id", "Values": [thing.id]}]
+    referring = [{"Name": "ip-permission.group-id", "Values": [thing.id]}]
+    interfaces = aws.pages(
+        thing.region, "describe_network_interfaces", "NetworkInterfaces", Filters=inside
+    )
+    groups = aws.pages(
+        thing.region, "describe_security_groups", "SecurityGroups", Filters=referring
+    )
+    return [
+        (entry.get("Attachment") or {}).get("InstanceId")
+        or f"network interface {entry['NetworkInterfaceId']}"
+        for entry in interfaces
+        if CLUSTER not in tags_of(entry)
+    ] + [
+        f"a rule of security group {entry['GroupId']}"
+        for entry in groups
+        if CLUSTER not in tags_of(entry)
+    ]
+
+
+def remove(aws: Aws, thing: Thing, removed: set[Thing]) -> bool:
+    """Remove it; False if something still uses it.
+
+    removed: what this has removed before, although a describe call may still have shown it.
+    """
     call, argument = _REMOVALS[thing.kind]
     service = schedules.SERVICE if thing.kind == schedules.KIND else "ec2"
     try:
@@ -142,6 +188,9 @@ def remove(aws: Aws, thing: Thing) -> bool:
     except AwsError as error:
         if error.code in _IN_USE:
             return False
-        if not error.code.endswith((".NotFound", ".Unknown", "ResourceNotFoundException")):
+        # What is gone has no tags: a policy that asks for one denies to remove it once more.
+        gone = error.code in DENIED and (error.repeated or thing in removed)
+        if not gone and not error.code.endswith(_MISSING):
             raise
+    removed.add(thing)
     return True

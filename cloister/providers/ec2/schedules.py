@@ -18,13 +18,14 @@ from cloister.providers.ec2.tags import Identity
 
 KIND = "schedule"
 SERVICE = "scheduler"
+PREFIX = "cloister-"
 _TARGET = "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances"
 # The nodes' own timers come first: they count whole minutes.
 _LATER_S = 180
 
 
 def schedule_name(identity: Identity) -> str:
-    return f"cloister-{identity.uid}"
+    return f"{PREFIX}{identity.uid}"
 
 
 def put_schedule(
@@ -54,26 +55,26 @@ def put_schedule(
 
 
 def schedules(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
-    """Those of the cluster. None where this identity may not look: then it has made none either."""
-    found = []
-    for region in regions:
-        try:
-            # A cluster's name has no dot, so no other cluster's schedule begins like this.
-            entries = list(
-                aws.pages(
-                    region,
-                    "list_schedules",
-                    "Schedules",
-                    service=SERVICE,
-                    NamePrefix=f"cloister-{name}.",
-                )
-            )
-        except AwsError as error:
-            if error.code not in DENIED:
-                raise
-            entries = []
-        found += [
-            Thing(kind=KIND, id=str(entry["Name"]), region=region, identity=None)
-            for entry in entries
-        ]
-    return found
+    """Those of the cluster."""
+    return [
+        Thing(kind=KIND, id=found, region=region, identity=None)
+        for region in regions
+        # A cluster's name has no dot, so no other cluster's schedule begins like this.
+        for found, _ in listed(aws, region, f"{PREFIX}{name}.")
+    ]
+
+
+def listed(aws: Aws, region: str, prefix: str) -> list[tuple[str, float]]:
+    """Name and time of creation of each whose name begins so.
+
+    None where this identity may not look: then it has made none either.
+    """
+    try:
+        entries = list(
+            aws.pages(region, "list_schedules", "Schedules", service=SERVICE, NamePrefix=prefix)
+        )
+    except AwsError as error:
+        if error.code not in DENIED:
+            raise
+        return []
+    return [(str(entry["Name"]), entry["CreationDate"].timestamp()) for entry in entries]

@@ -18,6 +18,8 @@ HOME = "cloister:home"
 # Of an image and its snapshots, which belong to no cluster: what its name begins with, and which bake made it.
 IMAGE = "cloister:image"
 BAKE = "cloister:bake"
+# Of a volume: the instance whose swap it is.
+SWAP = "cloister:swap"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,9 @@ def identity_of(resource: Mapping[str, Any]) -> Identity | None:
 
 
 def tags_of(resource: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags") or ()}
+    # Network interfaces have them under another name.
+    found = resource.get("Tags") or resource.get("TagSet") or ()
+    return {tag["Key"]: tag["Value"] for tag in found}
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -68,6 +72,8 @@ def specification(kinds: Iterable[str], tags: Mapping[str, str]) -> list[dict[st
     return [{"ResourceType": kind, "Tags": tag_list(tags)} for kind in kinds]
 
 
-def of_cluster(name: str) -> list[dict[str, Any]]:
-    """Filters for all that belongs to the cluster."""
+def of_cluster(name: str | None) -> list[dict[str, Any]]:
+    """Filters for all that belongs to the cluster, or to any."""
+    if name is None:
+        return [{"Name": "tag-key", "Values": [CLUSTER]}]
     return [{"Name": f"tag:{CLUSTER}", "Values": [name]}]

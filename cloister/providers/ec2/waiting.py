@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from cloister.providers.ec2 import api
@@ -14,6 +14,8 @@ from cloister.providers.ec2.probing import Probes
 
 # A describe call a second is far below AWS's limit of twenty; the first ones come sooner.
 _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 1.0
+# Where all have an address, a look is only for those that end before they answer.
+_PAUSE_ADDRESSED_S = 5.0
 _SSH_PORT = 22
 
 
@@ -38,46 +40,73 @@ def await_instances(
     look: the cluster's instances; of these nodes, and of those that have ended, as they are now.
     gone: instances that had ended before; AWS shows them for an hour.
     """
-    waiting, done, failed = set(names), dict[str, Instance](), dict[str, str]()
     began = time.monotonic()
     pause_s = _FIRST_PAUSE_S
-    living: dict[str, Instance] = {}
-    with contextlib.closing(Probes(ends_at=began + within_s)) as probes:
-        while waiting:
+    with contextlib.closing(_Coming(names, ends_at=began + within_s)) as coming:
+        while coming.waiting:
             looked = time.monotonic()
-            found = look({n for n in waiting if n not in living or living[n].id not in probes})
-            living = chosen([instance for instance in found if not instance.is_gone])
-            now = time.monotonic()
-            for name in sorted(waiting):
-                instance = living.get(name)
-                if instance is None:
-                    if why := _why_missing(name, found, gone, now - began):
-                        failed[name] = why
-                elif instance.id in probes:
-                    continue
-                elif instance.address:
-                    probes.add(instance.id, instance.address, instance.port or _SSH_PORT)
-                elif now - began > within_s:
-                    failed[name] = f"{instance.id} is still {instance.state} after {within_s:g} s"
-            waiting -= failed.keys()
-            names_of = {living[name].id: name for name in waiting if name in living}
+            coming.learn(look(coming.unaddressed), gone, looked - began)
             # At least as long as the look took: a thousand instances are a second's work to read.
-            until = now + max(pause_s, now - looked)
+            rest_s = max(pause_s, time.monotonic() - looked)
             pause_s = min(1.5 * pause_s, _PAUSE_S_MAX)
-            for key, why in probes.answers(until) if waiting else ():
-                if key not in names_of:
-                    # It has ended meanwhile, or was made twice and is the younger one.
-                    continue
-                name = names_of[key]
-                waiting.discard(name)
-                if why:
-                    failed[name] = f"{key}: {why}"
-                else:
-                    done[name] = living[name]
-                    ready(living[name])
-                if not waiting:
-                    break
-    return Arrived(ready=done, failed=failed)
+            for instance in coming.answers(rest_s if coming.unaddressed else _PAUSE_ADDRESSED_S):
+                ready(instance)
+    return Arrived(ready=coming.done, failed=coming.failed)
+
+
+class _Coming:
+    """Which nodes are waited for, and what is known of them."""
+
+    def __init__(self, names: Iterable[str], *, ends_at: float) -> None:
+        self.waiting = set(names)
+        self.done: dict[str, Instance] = {}
+        self.failed: dict[str, str] = {}
+        self._ends_at = ends_at
+        self._living: dict[str, Instance] = {}
+        self._probes = Probes(ends_at=ends_at)
+
+    @property
+    def unaddressed(self) -> set[str]:
+        """Those that nobody probes yet."""
+        living = self._living
+        return {n for n in self.waiting if n not in living or living[n].id not in self._probes}
+
+    def learn(self, found: Sequence[Instance], gone: AbstractSet[str], waited_s: float) -> None:
+        self._living = chosen([instance for instance in found if not instance.is_gone])
+        for name in sorted(self.unaddressed):
+            instance = self._living.get(name)
+            if instance is None:
+                self._fail(name, _why_missing(name, found, gone, waited_s))
+            elif instance.address:
+                self._probes.add(instance.id, instance.address, instance.port or _SSH_PORT)
+            elif time.monotonic() > self._ends_at:
+                self._fail(name, f"{instance.id} is still {instance.state} after {waited_s:.0f} s")
+
+    def answers(self, seconds: float) -> Iterator[Instance]:
+        """Those that answer, for so long or until none is waited for."""
+        if not self.waiting:
+            return
+        names = {self._living[name].id: name for name in self.waiting if name in self._living}
+        for key, why in self._probes.answers(time.monotonic() + seconds):
+            # Others have ended meanwhile, or were made twice and are the younger ones.
+            if key in names:
+                name = names[key]
+                self._fail(name, f"{key}: {why}" if why else "")
+                if not why:
+                    self.waiting.discard(name)
+                    self.done[name] = self._living[name]
+                    yield self._living[name]
+            if not self.waiting:
+                return
+
+    def close(self) -> None:
+        self._probes.close()
+
+    def _fail(self, name: str, why: str) -> None:
+        """An empty text is none."""
+        if why:
+            self.waiting.discard(name)
+            self.failed[name] = why
 
 
 def _why_missing(

@@ -83,7 +83,9 @@ def sshd_config(machine: Machine, cluster: ClusterFolder, node: Node, uid: str) 
         # The folder is 0700 and so only its owner writes to it; StrictModes would look at the
         # parents too and refuse any state folder below a sticky one such as /tmp.
         "StrictModes no",
-        f"AuthorizedKeysFile {_quoted(cluster.authorized_keys, percent='%%')}",
+        # Also the node's own, which `copy-id-rsa` writes.
+        f"AuthorizedKeysFile {_quoted(cluster.authorized_keys, percent='%%')}"
+        f" {_quoted(folder.home / '.ssh' / 'authorized_keys', percent='%%')}",
         "PubkeyAuthentication yes",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",

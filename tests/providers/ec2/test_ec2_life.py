@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from ec2_account import Account
 
-from cloister.cluster.lifecycle import bill, clusters, open_cluster, quote
+from cloister.cluster.lifecycle import open_cluster, quote
+from cloister.cluster.listing import listing
 from cloister.errors import ProviderError, UsageError
 from cloister.plan.launching import launch_plan
 from cloister.transport.links import Links
@@ -272,9 +273,9 @@ def test_ls_shows_the_clusters_of_the_account_from_anywhere_with_what_they_cost(
     account: Account, tmp_path: Path
 ) -> None:
     account.launch()
-    found = {entry.name: entry for entry in clusters(tmp_path / "other", provider="ec2")}
-    assert len(found[account.name].nodes) == 3
-    paid = bill(found[account.name], state=tmp_path / "other")
+    found = {e.name: e for e in listing(tmp_path / "other", provider="ec2").clusters}
+    assert len(found[account.name].observed.nodes) == 3
+    paid = found[account.name].bill
     assert paid is not None and paid.dollars is not None and paid.dollars_per_hour is not None
     assert paid.dollars_per_hour == pytest.approx(3 * (0.08925 + 0.005))
     assert 0 < paid.dollars < 0.1
