@@ -79,12 +79,18 @@ def bake(
     journal = Journal(images_folder(state, aws, source.region) / FILE)
     baking = Baking(aws=aws, journal=journal, region=source.region, say=say, sleep=sleep)
     intent = _continued(baking, source, prefix, anew=anew)
+    is_new = intent is None
     if intent is None:
         reboot = reboot and source.state == "running" and not source.cluster
         intent = journal.intend(source.region, _ACTION, _request(source, prefix, reboot))
-        say(f"{source} in {source.region}: {_rebooting(source, reboot)}")
-        _create(baking, intent)
-    image = _awaited(baking, intent)
+        say(f"making {_name(intent)} of {source} in {source.region}, {_rebooting(source, reboot)}")
+    try:
+        if is_new:
+            _create(baking, intent)
+        image = _awaited(baking, intent)
+    except KeyboardInterrupt:
+        say(f"{_name(intent)}: AWS goes on making it; `cloister bake` again waits for it")
+        raise
     journal.settle(intent, image.id, synced=True)
     return image
 
@@ -114,17 +120,15 @@ def _request(source: ImageSource, prefix: str, reboot: bool) -> dict[str, Any]:
 
 def _rebooting(source: ImageSource, reboot: bool) -> str:
     if reboot:
-        return (
-            "is rebooted now, so that the image's files are whole (--no-reboot leaves it running)"
-        )
+        return "which is rebooted now, so that the image's files are whole (--no-reboot leaves it running)"
     if source.state == "stopped":
-        return "is stopped, and stays so"
+        return "which is stopped, and stays so"
     if source.cluster:
         return (
-            f"is a node of cluster {source.cluster} and therefore not rebooted; the image keeps the node's"
-            " keys and lease script, so use it for clusters only"
+            f"a node of cluster {source.cluster} and therefore not rebooted; its lease is in the image,"
+            " with which instances that you launch yourself would end, too"
         )
-    return "is not rebooted: files that are being written may be cut off in the image"
+    return "which is not rebooted: files that are being written may be cut off in the image"
 
 
 # --- continuing ----------------------------------------------------------------------------------

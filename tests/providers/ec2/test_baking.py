@@ -168,7 +168,7 @@ def test_a_node_is_baked_without_a_reboot(bakery: Bakery) -> None:
     call = [c for c in bakery.cloud.calls() if c.action == "CreateImage"][-1]
     assert call.parameters["NoReboot"] == "true"
     assert baked.image.name.startswith(f"{bakery.name}/of-a-node.20")
-    assert any("a node of cluster" in line for line in bakery.said_lines)
+    assert any(f"a node of cluster {bakery.name}" in line for line in bakery.said_lines)
     with pytest.raises(UsageError, match="neither an instance"):
         bakery.bake(instance="workers3")
     bakery.destroy()
