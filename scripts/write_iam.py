@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the policies in docs/iam, which come out of the list of calls in cloister/providers/ec2/permissions.py."""
+"""Write the policies in docs/iam, which come out of the list of calls in cloister/providers/ec2/permission/permissions.py."""
 
 import json
 import sys

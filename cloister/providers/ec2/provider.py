@@ -19,20 +19,20 @@ from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning,
 from cloister.plan.listed import Listed, Listing
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import (
-    access,
-    baking,
-    journal,
-    lease,
-    places,
-    rehearsing,
-    swap,
-    sweeping,
-)
+from cloister.providers.ec2 import journal, places, swap
 from cloister.providers.ec2.api import Aws, Credentials
-from cloister.providers.ec2.ending import all_things, end_cluster, end_nodes
-from cloister.providers.ec2.founding import Founding, found_cluster
+from cloister.providers.ec2.end import sweeping
+from cloister.providers.ec2.end.ending import all_things, end_cluster, end_nodes
+from cloister.providers.ec2.image import baking
+from cloister.providers.ec2.image.own_images import observed_images, remove_images
+from cloister.providers.ec2.image.sources import source
+from cloister.providers.ec2.launch import access
+from cloister.providers.ec2.launch.founding import Founding, found_cluster
+from cloister.providers.ec2.launch.userdata import TELL, lease_script
+from cloister.providers.ec2.lease import prolonging
 from cloister.providers.ec2.listing import Holding, joined, of_account
+from cloister.providers.ec2.money.prices import Prices, bill
+from cloister.providers.ec2.money.quoting import quote
 from cloister.providers.ec2.observing import (
     Instance,
     Thing,
@@ -42,11 +42,7 @@ from cloister.providers.ec2.observing import (
     observed,
     things,
 )
-from cloister.providers.ec2.own_images import observed_images, remove_images
-from cloister.providers.ec2.prices import Prices, bill
-from cloister.providers.ec2.quoting import quote
-from cloister.providers.ec2.sources import source
-from cloister.providers.ec2.userdata import TELL, lease_script
+from cloister.providers.ec2.permission import rehearsing
 from cloister.providers.provider import Checked, Report, Swaps
 from cloister.providers.record import claimed, cluster_folder, read_record, recorded_spec
 
@@ -187,7 +183,7 @@ class Ec2Provider:
         aws, spec, regions = self._known_of(name)
         living = living_ones(instances(aws, name, regions))
         rest = things(aws, name, regions)
-        lease.prolong(
+        prolonging.prolong(
             aws, name, living, rest, expires, role=spec.ec2.schedule_role if spec else None, say=say
         )
 
@@ -198,7 +194,7 @@ class Ec2Provider:
         aws, _, regions = self._known_of(name)
         told = set(nodes)
         living = living_ones(instances(aws, name, regions))
-        lease.mark(aws, [i for i in living if i.name in told], expires)
+        prolonging.mark(aws, [i for i in living if i.name in told], expires)
 
     def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
         spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))

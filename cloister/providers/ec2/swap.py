@@ -17,8 +17,8 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import CloisterError, ProviderError
 from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import Aws, AwsError, Credentials
-from cloister.providers.ec2.batches import machine_of
 from cloister.providers.ec2.journal import Intent, Journal
+from cloister.providers.ec2.launch.batches import machine_of
 from cloister.providers.ec2.observing import Instance
 from cloister.providers.ec2.tags import tags_of
 from cloister.providers.provider import Swap, Swaps

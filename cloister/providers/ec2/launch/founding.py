@@ -13,20 +13,22 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.plan.budget import expect_launch_within
 from cloister.plan.observed import Node
-from cloister.providers.ec2 import access, claim, lease, removing
 from cloister.providers.ec2.api import Aws
-from cloister.providers.ec2.batches import Site, batches, machine_of
-from cloister.providers.ec2.ending import end_instances
+from cloister.providers.ec2.end import removing
+from cloister.providers.ec2.end.ending import end_instances
 from cloister.providers.ec2.journal import Journal
-from cloister.providers.ec2.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.launch import access, claim
+from cloister.providers.ec2.launch.batches import Site, batches, machine_of
+from cloister.providers.ec2.launch.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.launch.placement import ensured_placement_groups
+from cloister.providers.ec2.launch.sites import Ground, ground, roles_by_region
+from cloister.providers.ec2.launch.waiting import await_instances
+from cloister.providers.ec2.launch.watching import Watch
+from cloister.providers.ec2.lease import prolonging
+from cloister.providers.ec2.money.prices import Prices
+from cloister.providers.ec2.money.quoting import hourly
 from cloister.providers.ec2.observing import Instance, instances, living_ones, surplus
-from cloister.providers.ec2.placement import ensured_placement_groups
-from cloister.providers.ec2.prices import Prices
-from cloister.providers.ec2.quoting import hourly
-from cloister.providers.ec2.sites import Ground, ground, roles_by_region
 from cloister.providers.ec2.tags import Identity
-from cloister.providers.ec2.waiting import await_instances
-from cloister.providers.ec2.watching import Watch
 from cloister.providers.provider import NodeEvent, Report
 from cloister.providers.record import claimed, cluster_folder
 
@@ -191,7 +193,7 @@ def _finish(launching: Launching) -> None:
     double = surplus(living)
     removing.terminate(aws, double, sleep=launching.sleep)
     kept = [instance for instance in living if instance not in double]
-    lease.schedule(aws, launching.identity, kept, spec.ec2.schedule_role, launching.say)
+    prolonging.schedule(aws, launching.identity, kept, spec.ec2.schedule_role, launching.say)
     if len(launching.sites) == 1:
         return
     ssh_from = access.networks(spec.ec2)

@@ -13,9 +13,9 @@ from cloister.config.ec2_spec import MachineSpec
 from cloister.config.spec import ClusterSpec
 from cloister.plan.observed import Node
 from cloister.providers.ec2 import tags
-from cloister.providers.ec2.images import Image
+from cloister.providers.ec2.image.images import Image
+from cloister.providers.ec2.launch.userdata import lease_script
 from cloister.providers.ec2.tags import Identity
-from cloister.providers.ec2.userdata import lease_script
 
 # AWS takes five launch calls at once and then two a second, and advises five of 100 instead of one of 500.
 CALLS_AT_ONCE = 5

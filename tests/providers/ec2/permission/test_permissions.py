@@ -20,10 +20,10 @@ from cloister.cluster.lifecycle import quote
 from cloister.cluster.listing import listing
 from cloister.cluster.provided import provider_of
 from cloister.plan.launching import launch_plan
-from cloister.providers.ec2.permissions import CALLS, needed_calls
+from cloister.providers.ec2.permission.permissions import CALLS, needed_calls
 from cloister.providers.provider import Leased
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 POLICY = json.loads((ROOT / "docs/iam/cloister-policy.json").read_text())
 # The most that a managed policy may have, white space not counted.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html

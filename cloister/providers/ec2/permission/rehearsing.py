@@ -26,8 +26,19 @@ from cloister.errors import ProviderError
 from cloister.plan.observed import Node
 from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import DENIED, Aws, AwsError
-from cloister.providers.ec2.batches import Batch, Rung, Site, batches, ladder, machine_of, request
-from cloister.providers.ec2.dry_requests import (
+from cloister.providers.ec2.image.images import user_of
+from cloister.providers.ec2.launch.batches import (
+    Batch,
+    Rung,
+    Site,
+    batches,
+    ladder,
+    machine_of,
+    request,
+)
+from cloister.providers.ec2.launch.sites import ground, roles_by_region
+from cloister.providers.ec2.money.quotas import checked_quotas
+from cloister.providers.ec2.permission.dry_requests import (
     DEFAULT_VPC,
     NOTHING,
     Scene,
@@ -35,10 +46,7 @@ from cloister.providers.ec2.dry_requests import (
     names,
     or_nothing,
 )
-from cloister.providers.ec2.images import user_of
-from cloister.providers.ec2.permissions import Call, needed_calls, statements
-from cloister.providers.ec2.quotas import checked_quotas
-from cloister.providers.ec2.sites import ground, roles_by_region
+from cloister.providers.ec2.permission.permissions import Call, needed_calls, statements
 from cloister.providers.ec2.tags import Identity
 from cloister.providers.provider import Checked
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from cloister.providers.ec2 import api
+from cloister.providers.ec2.launch.probing import Probes
 from cloister.providers.ec2.observing import Instance, chosen
-from cloister.providers.ec2.probing import Probes
 
 # A describe call a second is far below AWS's limit of twenty; the first ones come sooner.
 _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 1.0

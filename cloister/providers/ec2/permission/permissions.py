@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from cloister.config.spec import ClusterSpec
-from cloister.providers.ec2.batches import machine_of
+from cloister.providers.ec2.launch.batches import machine_of
 from cloister.providers.ec2.tags import CLUSTER, EXPIRES, IMAGE
 
 Need = Literal[

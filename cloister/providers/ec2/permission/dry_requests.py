@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cloister.config.spec import ClusterSpec
-from cloister.providers.ec2 import access, tags
-from cloister.providers.ec2.claim import group_name
-from cloister.providers.ec2.permissions import Call
-from cloister.providers.ec2.placement import placement_group_name
-from cloister.providers.ec2.prices import SERVICE_REGION
+from cloister.providers.ec2 import tags
+from cloister.providers.ec2.launch import access
+from cloister.providers.ec2.launch.claim import group_name
+from cloister.providers.ec2.launch.placement import placement_group_name
+from cloister.providers.ec2.money.prices import SERVICE_REGION
+from cloister.providers.ec2.permission.permissions import Call
 from cloister.providers.ec2.tags import Identity
 from cloister.providers.keys import new_key_pair
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloister.providers.ec2.userdata import TELL, lease_script
+from cloister.providers.ec2.launch.userdata import TELL, lease_script
 
 
 @pytest.mark.parametrize(("left_s", "minutes"), [(3600, 60), (61, 2), (60, 1), (-500, 60)])

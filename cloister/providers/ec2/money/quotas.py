@@ -10,7 +10,7 @@ from cloister.config.spec import ClusterSpec
 from cloister.plan.observed import Node
 from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import Aws, AwsError
-from cloister.providers.ec2.batches import machine_of
+from cloister.providers.ec2.launch.batches import machine_of
 from cloister.providers.ec2.tags import tags_of
 from cloister.providers.provider import Checked
 

@@ -11,8 +11,8 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws, AwsError
-from cloister.providers.ec2.batches import machine_of
-from cloister.providers.ec2.images import Image, resolved
+from cloister.providers.ec2.image.images import Image, resolved
+from cloister.providers.ec2.launch.batches import machine_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

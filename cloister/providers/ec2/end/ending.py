@@ -8,10 +8,11 @@ from pathlib import Path
 
 from cloister.errors import ProviderError
 from cloister.plan.actions import Plan, Remove
-from cloister.providers.ec2 import journal, removing, swap
+from cloister.providers.ec2 import journal, swap
 from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.end import removing
+from cloister.providers.ec2.lease.schedules import schedules
 from cloister.providers.ec2.observing import Instance, Thing, instances, things
-from cloister.providers.ec2.schedules import schedules
 from cloister.providers.provider import NodeEvent, Report
 from cloister.providers.record import forget
 from cloister.providers.removing import remove_tree

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2 import api, schedules, tags
+from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.journal import Intent
+from cloister.providers.ec2.lease import schedules
 from cloister.providers.ec2.observing import Instance, Thing
 from cloister.providers.ec2.tags import CLUSTER, tags_of
 

@@ -10,7 +10,9 @@ from typing import Any
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.providers.ec2.api import Aws, AwsError
-from cloister.providers.ec2.batches import (
+from cloister.providers.ec2.image.images import user_of
+from cloister.providers.ec2.journal import Intent, Journal
+from cloister.providers.ec2.launch.batches import (
     CALLS_AT_ONCE,
     Batch,
     Rung,
@@ -19,8 +21,6 @@ from cloister.providers.ec2.batches import (
     machine_of,
     request,
 )
-from cloister.providers.ec2.images import user_of
-from cloister.providers.ec2.journal import Intent, Journal
 from cloister.providers.ec2.observing import GONE
 from cloister.providers.ec2.tags import Identity
 

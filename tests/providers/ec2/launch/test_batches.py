@@ -6,8 +6,16 @@ import pytest
 
 from cloister.config.spec import ClusterSpec
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2.batches import Batch, Rung, Site, batches, ladder, machine_of, request
-from cloister.providers.ec2.images import Image
+from cloister.providers.ec2.image.images import Image
+from cloister.providers.ec2.launch.batches import (
+    Batch,
+    Rung,
+    Site,
+    batches,
+    ladder,
+    machine_of,
+    request,
+)
 from cloister.providers.ec2.tags import Identity
 
 IDENTITY = Identity(name="c", uid="c.1234", expires=2_000_000_000, home="us-east-1", version="1")

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from cloister.config.spec import ClusterSpec
 from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws
-from cloister.providers.ec2.batches import batches, machine_of
-from cloister.providers.ec2.prices import ADDRESS_PER_HOUR, Prices, disk_per_hour
-from cloister.providers.ec2.sites import ground, roles_by_region
+from cloister.providers.ec2.launch.batches import batches, machine_of
+from cloister.providers.ec2.launch.sites import ground, roles_by_region
+from cloister.providers.ec2.money.prices import ADDRESS_PER_HOUR, Prices, disk_per_hour
 
 
 def quote(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2.images import newest
+from cloister.providers.ec2.image.images import newest
 
 
 def image(number: int, name: str, **changes: Any) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from typing import Any
 
 from cloister.plan.garbage import INSTANCE, Belonging, Holdings
 from cloister.plan.images import ObservedImages
-from cloister.providers.ec2 import observing, removing, schedules, tags
+from cloister.providers.ec2 import observing, tags
 from cloister.providers.ec2.api import DENIED, Aws, AwsError
+from cloister.providers.ec2.end import removing
+from cloister.providers.ec2.image.own_images import observed_images
+from cloister.providers.ec2.lease import schedules
 from cloister.providers.ec2.observing import GONE, KINDS, Thing
-from cloister.providers.ec2.own_images import observed_images
 from cloister.providers.ec2.tags import tags_of
 
 _AT_ONCE = 16

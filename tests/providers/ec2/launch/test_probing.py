@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cloister.providers.ec2.probing import Probes
+from cloister.providers.ec2.launch.probing import Probes
 
 HOST = "127.0.0.1"
 FAR_S = 30.0

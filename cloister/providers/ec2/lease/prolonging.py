@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from cloister.errors import ProviderError
-from cloister.providers.ec2 import claim, schedules
 from cloister.providers.ec2.api import DENIED, Aws, AwsError
-from cloister.providers.ec2.launching import Say
+from cloister.providers.ec2.launch import claim
+from cloister.providers.ec2.launch.launching import Say
+from cloister.providers.ec2.lease import schedules
 from cloister.providers.ec2.observing import Instance, Thing
 from cloister.providers.ec2.tags import Identity
 

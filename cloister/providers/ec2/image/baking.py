@@ -21,8 +21,8 @@ from cloister.errors import ProviderError, UsageError
 from cloister.plan.images import ImageSource, OwnImage
 from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.image.own_images import as_own_image, remove_image, snapshots_of_bake
 from cloister.providers.ec2.journal import FILE, Intent, Journal
-from cloister.providers.ec2.own_images import as_own_image, remove_image, snapshots_of_bake
 from cloister.providers.ec2.tags import tags_of
 
 _ACTION = "create_image"

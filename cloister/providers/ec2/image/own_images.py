@@ -12,7 +12,7 @@ from cloister.errors import ProviderError
 from cloister.plan.images import ObservedImages, OwnImage, OwnSnapshot, Pruning
 from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import Aws, AwsError
-from cloister.providers.ec2.images import latest, own_images
+from cloister.providers.ec2.image.images import latest, own_images
 from cloister.providers.ec2.tags import tags_of
 
 _CALLS_AT_ONCE = 16
