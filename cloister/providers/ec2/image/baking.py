@@ -170,7 +170,7 @@ def _create(baking: Baking, intent: Intent, *, was_asked: bool = False) -> None:
     except AwsError as error:
         if error.code == "InvalidAMIName.Duplicate":
             return
-        if not was_asked:
+        if not was_asked and not error.repeated:
             baking.journal.settle(intent, error.code, refused=True)
         raise
 
