@@ -74,7 +74,7 @@ def remove_image(
     try:
         aws.asked(region, "deregister_image", ImageId=image)
     except AwsError as error:
-        if not error.code.startswith("InvalidAMIID."):
+        if not error.code.startswith("InvalidAMIID.") and not error.may_mean_gone:
             raise
     return _remove_snapshots(aws, region, snapshots, sleep)
 
@@ -92,7 +92,7 @@ def _remove_snapshot(aws: Aws, region: str, snapshot: str, sleep: Callable[[floa
         try:
             aws.asked(region, "delete_snapshot", SnapshotId=snapshot)
         except AwsError as error:
-            if error.code == "InvalidSnapshot.NotFound":
+            if error.code == "InvalidSnapshot.NotFound" or error.may_mean_gone:
                 return True
             if error.code != "InvalidSnapshot.InUse":
                 raise
