@@ -83,6 +83,11 @@ class AwsError(ProviderError):
         self.action, self.region, self.code = action, region, code
         self.repeated = False
 
+    @property
+    def may_mean_gone(self) -> bool:
+        """Of a removal: what is gone has no tags, and a policy that asks for one denies to remove it again."""
+        return self.repeated and self.code in DENIED
+
 
 class ReplyLost(ProviderError):
     """A call of which nobody knows whether it was carried out."""

@@ -189,8 +189,7 @@ def remove(aws: Aws, thing: Thing, removed: set[Thing]) -> bool:
     except AwsError as error:
         if error.code in _IN_USE:
             return False
-        # What is gone has no tags: a policy that asks for one denies to remove it once more.
-        gone = error.code in DENIED and (error.repeated or thing in removed)
+        gone = error.may_mean_gone or (error.code in DENIED and thing in removed)
         if not gone and not error.code.endswith(_MISSING):
             raise
     removed.add(thing)

@@ -11,7 +11,7 @@ from typing import Any
 from cloister.errors import ProviderError
 from cloister.plan.images import ObservedImages, OwnImage, OwnSnapshot, Pruning
 from cloister.providers.ec2 import api, tags
-from cloister.providers.ec2.api import DENIED, Aws, AwsError
+from cloister.providers.ec2.api import Aws, AwsError
 from cloister.providers.ec2.image.images import latest, own_images
 from cloister.providers.ec2.tags import tags_of
 
@@ -74,7 +74,7 @@ def remove_image(
     try:
         aws.asked(region, "deregister_image", ImageId=image)
     except AwsError as error:
-        if not error.code.startswith("InvalidAMIID.") and not _is_gone(error):
+        if not error.code.startswith("InvalidAMIID.") and not error.may_mean_gone:
             raise
     return _remove_snapshots(aws, region, snapshots, sleep)
 
@@ -92,7 +92,7 @@ def _remove_snapshot(aws: Aws, region: str, snapshot: str, sleep: Callable[[floa
         try:
             aws.asked(region, "delete_snapshot", SnapshotId=snapshot)
         except AwsError as error:
-            if error.code == "InvalidSnapshot.NotFound" or _is_gone(error):
+            if error.code == "InvalidSnapshot.NotFound" or error.may_mean_gone:
                 return True
             if error.code != "InvalidSnapshot.InUse":
                 raise
@@ -101,11 +101,6 @@ def _remove_snapshot(aws: Aws, region: str, snapshot: str, sleep: Callable[[floa
             sleep(_PAUSE_S)
         else:
             return True
-
-
-def _is_gone(error: AwsError) -> bool:
-    """What is gone has no tags: a policy that asks for one denies to remove it once more."""
-    return error.repeated and error.code in DENIED
 
 
 def _observed(aws: Aws, region: str, prefixes: Sequence[str]) -> ObservedImages:

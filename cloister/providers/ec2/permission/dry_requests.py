@@ -77,17 +77,6 @@ def or_nothing(ids: list[str], prefix: str) -> str:
     return ids[0] if ids else f"{prefix}-{NOTHING}"
 
 
-def names(spec: ClusterSpec, *, exist: bool) -> dict[str, str]:
-    """Of what goes by names instead of ids: the key pair and a placement group."""
-    if not exist:
-        return {"key_pair": NOTHING, "placement_group": NOTHING}
-    role = next(iter(spec.roles), "")
-    return {
-        "key_pair": access.key_name(spec.name),
-        "placement_group": placement_group_name(spec.name, role),
-    }
-
-
 def _ours(scene: Scene) -> dict[str, Any]:
     return {"Filters": tags.of_cluster(scene.spec.name)}
 

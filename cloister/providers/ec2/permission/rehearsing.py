@@ -43,7 +43,6 @@ from cloister.providers.ec2.permission.dry_requests import (
     NOTHING,
     Scene,
     dry_request,
-    names,
     or_nothing,
 )
 from cloister.providers.ec2.permission.permissions import Call, needed_calls, statements
@@ -147,6 +146,8 @@ def _scene(
     interfaces = [i["NetworkInterfaceId"] for one in living for i in one["NetworkInterfaces"]]
     groups = _seen(aws, region, "describe_security_groups", "SecurityGroups", Filters=ours)
     volumes = _seen(aws, region, "describe_volumes", "Volumes", Filters=ours)
+    keys = _seen(aws, region, "describe_key_pairs", "KeyPairs", Filters=ours)
+    placements = _seen(aws, region, "describe_placement_groups", "PlacementGroups", Filters=ours)
     vpcs = _seen(aws, region, "describe_vpcs", "Vpcs", Filters=DEFAULT_VPC)
     machines = dict.fromkeys(kind for role in roles for kind in machine_of(spec, role).machines)
     return Scene(
@@ -160,7 +161,8 @@ def _scene(
         interface=or_nothing(interfaces, "eni"),
         volume=or_nothing([entry["VolumeId"] for entry in volumes], "vol"),
         **_images(aws, spec, region),
-        **names(spec, exist=bool(living)),
+        key_pair=or_nothing([entry["KeyName"] for entry in keys], "key"),
+        placement_group=or_nothing([entry["GroupName"] for entry in placements], "pg"),
     )
 
 
@@ -295,7 +297,7 @@ _WHAT = "AWS calls"
 _WHY_OPEN: tuple[tuple[Verdict, str], ...] = (
     (
         "unknown",
-        "AWS may refuse them only because the cluster does not exist yet, if the policy asks for its tag;"
+        "AWS may refuse them only because what they are about is not there yet, if the policy asks for its tag;"
         " look again after `cloister launch`",
     ),
     ("not tried", "they cannot be tried without doing them, or not without what is denied"),
