@@ -45,8 +45,11 @@ class Probes:
         self._moments: list[tuple[float, int, str, int]] = []
         self._numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
-        # Half of what this process may have open.
-        self._at_once = min(_AT_ONCE_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._at_once = _AT_ONCE_MAX
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if files != resource.RLIM_INFINITY:
+            # Half of what this process may have open.
+            self._at_once = min(_AT_ONCE_MAX, files // 2)
         self._busy = 0
 
     def __contains__(self, key: str) -> bool:

@@ -28,10 +28,10 @@ class Watch:
 
         names: nodes that have not arrived yet, as far as is known.
         """
-        known = self._known.values()
-        if not names <= {instance.name for instance in known}:
+        living = [instance for instance in self._known.values() if not instance.is_gone]
+        if not names <= {instance.name for instance in living}:
             self._learn(self._regions)
-        elif len(names) > len(known) / 2:
+        elif len(names) > len(living) / 2:
             self._learn(self._regions, *self._in("running", *_ENDING))
         else:
             self._look_at_the_rest(names)
