@@ -54,11 +54,11 @@ class Account:
         assert expires is not None
         return expires
 
-    def retag(self, changes: dict[str, str]) -> None:
-        """Tags of everything of the cluster, changed by hand."""
+    def retag(self, changes: dict[str, str], region: str = "us-east-1") -> None:
+        """Tags of everything of the cluster in a region, changed by hand."""
         import boto3
 
-        ec2 = boto3.client("ec2", region_name="us-east-1", endpoint_url=self.cloud.endpoint)
+        ec2 = boto3.client("ec2", region_name=region, endpoint_url=self.cloud.endpoint)
         filters = [
             {"Name": "key", "Values": ["cloister:cluster"]},
             {"Name": "value", "Values": [self.name]},

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cloister.cluster.lifecycle import destroy, is_known, observe
 from cloister.cluster.lock import holding
 from cloister.cluster.state import clusters_folder
+from cloister.errors import Busy
 from cloister.plan.garbage import Belonging, Garbage, Holdings, garbage, garbage_images
 from cloister.plan.images import Pruning
 from cloister.providers.provider import Sweeping, provider_for
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from cloister.config.spec import ClusterSpec
 
 Say = Callable[[str], None]
+
+_ROUNDS_MAX = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,9 +45,10 @@ def find_garbage(
 ) -> Findings:
     """In these regions, or in all that the account has; removes nothing.
 
+    All are looked at in any case: what a cluster has in one may be needed because of its claim in another.
     spec: of an EC2 cluster, for the account that it is in.
     """
-    return _findings(_sweeping(state, spec).holdings(regions))
+    return _findings(_sweeping(state, spec).holdings(), regions)
 
 
 def collect_garbage(
@@ -55,25 +59,40 @@ def collect_garbage(
     wait_s: float = 10.0,
     say: Say = lambda text: None,
 ) -> Findings:
-    """Find and remove it; again after a crash, it continues. Busy if this machine works on such a cluster."""
+    """Find and remove it; again after a crash, it continues. What this machine works on is passed over."""
     sweeping = _sweeping(state, spec)
-    clusters = {one.thing.cluster for one in _findings(sweeping.holdings(regions)).things}
+    first = _findings(sweeping.holdings(), regions)
     removed: list[str] = []
+    left: list[str] = []
 
     def tell(thing: Belonging) -> None:
         removed.append(str(thing))
         say(f"removed {thing}")
 
     with contextlib.ExitStack() as held:
-        for name in sorted(clusters - {""}):
-            held.enter_context(holding(name, "cloister gc", state=state, wait_s=wait_s, say=say))
-        # Once more: what was over a moment ago may have been launched or prolonged until the lock was held.
-        found = _findings(sweeping.holdings(regions))
-        todo = [one.thing for one in found.things if one.thing.cluster in clusters]
-        left = sweeping.sweep(todo, found.images, tell)
-    for name in sorted(clusters - {""}):
+        ours = set[str]()
+        for name in sorted({one.thing.cluster for one in first.things}):
+            try:
+                held.enter_context(
+                    holding(name, "cloister gc", state=state, wait_s=wait_s, say=say)
+                )
+                ours.add(name)
+            except Busy as error:
+                left.append(f"cluster {name}: {error.message}")
+        found = first
+        for _ in range(_ROUNDS_MAX):
+            # Again: until the lock was held it may have been launched or prolonged, and a volume is left
+            # when its instance has ended.
+            found = _findings(sweeping.holdings(), regions)
+            todo = [one.thing for one in found.things if one.thing.cluster in ours]
+            if not todo and not found.images:
+                break
+            if why := sweeping.sweep(todo, found.images, tell):
+                left += why
+                break
+    for name in sorted(ours):
         _forget(name, state, say)
-    return dataclasses.replace(found, removed=tuple(removed), left=tuple(left))
+    return dataclasses.replace(first, removed=tuple(removed), left=tuple(left))
 
 
 def _forget(name: str, state: Path, say: Say) -> None:
@@ -88,10 +107,13 @@ def _sweeping(state: Path, spec: ClusterSpec | None) -> Sweeping:
     return provider
 
 
-def _findings(held: Holdings) -> Findings:
-    prunings = [garbage_images(seen) for seen in held.images]
+def _findings(held: Holdings, regions: Sequence[str]) -> Findings:
+    prunings = [
+        garbage_images(seen) for seen in held.images if not regions or seen.region in regions
+    ]
+    found = garbage(held.things, time.time(), held.unseen)
     return Findings(
-        things=tuple(garbage(held.things, time.time())),
+        things=tuple(one for one in found if not regions or one.thing.region in regions),
         images=tuple(one for one in prunings if one.removed or one.orphans),
         unseen=dict(held.unseen),
     )

@@ -9,6 +9,8 @@ home region) and of its living instances, and a little longer, as its nodes end 
 | an instance of a cluster that is over                    | yes: it has not ended itself               |
 | anything else of a cluster that is over                  | yes                                        |
 | of no cluster: neither a claim nor an instance is there  | when its own `expires` is over, or it was made an hour ago or earlier |
+| with tags that are not complete                          | never: `destroy` finds it by the cluster's name |
+| of a cluster whose home region cannot be looked at       | never: the claim may say that it lasts     |
 | a failed image of ours; a snapshot of ours without image | yes                                        |
 
 The hour is for what AWS does not show yet: a launch makes the claim first, and somebody may look just then.
@@ -17,11 +19,11 @@ The hour is for what AWS does not show yet: a launch makes the claim first, and 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from cloister.plan.images import ObservedImages, OwnImage, OwnSnapshot, Pruning, RemovedImage
 
-INSTANCE = "instance"
+INSTANCE, SCHEDULE = "instance", "schedule"
 # Timers of nodes count in minutes, and their clocks may be a little off.
 GRACE_S = 600.0
 _UNSEEN_S_MAX = 3600.0
@@ -31,7 +33,7 @@ _UNSEEN_S_MAX = 3600.0
 class Belonging:
     """One thing with our tags, as found; times in Unix seconds, `created` where AWS tells it.
 
-    cluster, uid, expires: of its tags, empty or 0 where they are damaged.  claim: the home region's group.
+    cluster, uid, home, expires: of its tags, empty or 0 where they are damaged.  claim: the home region's group.
     """
 
     kind: str
@@ -40,8 +42,14 @@ class Belonging:
     cluster: str
     uid: str
     expires: int
+    home: str = ""
     created: float | None = None
     claim: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has what is judged; of a schedule, only its name is ours."""
+        return bool(self.uid and (self.kind == SCHEDULE or (self.expires and self.home)))
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.region})"
@@ -65,9 +73,9 @@ class Garbage:
     over_s: float
 
 
-def garbage(found: Iterable[Belonging], now: float) -> list[Garbage]:
-    """In the order in which they were found."""
-    everything = list(found)
+def garbage(found: Iterable[Belonging], now: float, unseen: Container[str] = ()) -> list[Garbage]:
+    """In the order in which they were found, in all regions but the unseen ones."""
+    everything = [one for one in found if one.is_complete and one.home not in unseen]
     ends: dict[str, int] = {}
     for thing in everything:
         if thing.kind == INSTANCE or thing.claim:

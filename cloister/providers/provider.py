@@ -195,8 +195,8 @@ class Swapping(Protocol):
 class Sweeping(Protocol):
     """A provider in whose account things may be left that nobody needs."""
 
-    def holdings(self, regions: Sequence[str]) -> Holdings:
-        """Everything that carries our tags, of all clusters; without regions, in all of the account."""
+    def holdings(self) -> Holdings:
+        """Everything that carries our tags, of all clusters, in all regions of the account."""
         ...
 
     def sweep(

@@ -20,6 +20,7 @@ def thing(kind: str, expires: int = LASTS, uid: str = "c.1", **changes: Any) -> 
         "cluster": uid.partition(".")[0],
         "uid": uid,
         "expires": expires,
+        "home": "us-east-1",
     }
     return Belonging(**{**data, **changes})
 
@@ -69,12 +70,13 @@ CASES: list[tuple[str, list[Belonging], dict[str, str]]] = [
         [thing("key pair", OVER)],
         {"key pair": "its lease is over"},
     ),
+    ("damaged tags", [thing("volume", 0, "", created=NOW - 2 * HOUR_S)], {}),
+    ("an instance with the cluster's tag alone", [thing("instance", 0, "", home="")], {}),
     (
-        "damaged tags, old",
-        [thing("volume", 0, "", created=NOW - 2 * HOUR_S)],
-        {"volume": "its cluster is gone"},
+        "nodes elsewhere, not told yet of the longer lease that the claim at home tells",
+        [CLAIM, thing("instance", OVER, region="eu-west-1")],
+        {},
     ),
-    ("damaged tags, of unknown age", [thing("address", 0, "")], {}),
     (
         "the same name, launched anew",
         [CLAIM, thing("volume", OVER, "c.0")],
@@ -92,6 +94,12 @@ CASES: list[tuple[str, list[Belonging], dict[str, str]]] = [
 @pytest.mark.parametrize(("found", "expected"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_what_nobody_needs(found: list[Belonging], expected: dict[str, str]) -> None:
     assert {one.thing.kind: one.why for one in garbage(found, NOW)} == expected
+
+
+def test_what_belongs_to_a_home_that_cannot_be_looked_at_stays() -> None:
+    found = [thing("instance", OVER, region="eu-west-1"), thing("key pair", OVER)]
+    assert garbage(found, NOW, {"us-east-1": "denied"}) == []
+    assert len(garbage(found, NOW, {"eu-west-1": "denied"})) == 2
 
 
 def image(state: str, bake: str) -> OwnImage:

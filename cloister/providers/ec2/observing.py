@@ -12,10 +12,12 @@ from typing import Any
 
 from cloister.plan.observed import EXPIRES, Node, Observed, ObservedNode, State
 from cloister.providers.ec2 import tags
-from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.tags import Identity, identity_of, tags_of
 
 _CALLS_AT_ONCE = 16
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
+_BY_ORGANISATION = "service control policy"
 _ENDED = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 _STATES: Mapping[str, State] = {
     "pending": "starting",
@@ -103,8 +105,14 @@ def all_regions(aws: Aws) -> list[str]:
     return sorted(entry["RegionName"] for entry in reply["Regions"])
 
 
-def regions_with(aws: Aws, name: str | None, regions: Iterable[str]) -> list[str]:
-    """Those in which something carries the tag of the cluster, or of any: one call for each region."""
+def regions_with(
+    aws: Aws, name: str | None, regions: Iterable[str], *, pass_over: bool = False
+) -> list[str]:
+    """Those in which something carries the tag of the cluster, or of any: one call for each region.
+
+    pass_over: regions that this identity may not look at. Those that an organisation forbids always are:
+    nobody can have anything there.
+    """
     filters = [{"Name": "key", "Values": [tags.CLUSTER]}]
     if name is not None:
         filters.append({"Name": "value", "Values": [name]})
@@ -112,7 +120,12 @@ def regions_with(aws: Aws, name: str | None, regions: Iterable[str]) -> list[str
     def found(region: str) -> list[str]:
         # One is enough, and there may be thousands.
         tagged = aws.pages(region, "describe_tags", "Tags", Filters=filters, MaxResults=5)
-        return [region] if any(True for _ in tagged) else []
+        try:
+            return [region] if any(True for _ in tagged) else []
+        except AwsError as error:
+            if error.code in DENIED and (pass_over or _BY_ORGANISATION in error.message):
+                return []
+            raise
 
     return _in_each(regions, found)
 

@@ -16,6 +16,10 @@ def configured_regions(aws: Aws, name: str, spec: ClusterSpec | None) -> list[st
 
 
 def everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
-    """Where the cluster should be, and where else something carries its tag."""
-    found = regions_with(aws, name, all_regions(aws))
+    """Where the cluster should be, and where else something carries its tag.
+
+    Where the specification names the regions, another one that this identity may not look at does not keep
+    a destroy from its work: what it says of where it launched was written before it launched.
+    """
+    found = regions_with(aws, name, all_regions(aws), pass_over=spec is not None)
     return list(dict.fromkeys([*(configured_regions(aws, name, spec) if spec else ()), *found]))

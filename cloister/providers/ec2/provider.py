@@ -268,9 +268,9 @@ class Ec2Provider:
 
     # --- what nobody needs -----------------------------------------------------------------------
 
-    def holdings(self, regions: Sequence[str]) -> Holdings:
+    def holdings(self) -> Holdings:
         aws = self._aws(self.spec)
-        return sweeping.look_at(aws, list(regions) or all_regions(aws))
+        return sweeping.look_at(aws, all_regions(aws))
 
     def sweep(
         self,
@@ -280,7 +280,7 @@ class Ec2Provider:
     ) -> list[str]:
         aws = self._aws(self.spec)
         left = sweeping.remove_all(aws, chosen, removed=removed, sleep=self.sleep)
-        why = [str(thing) for thing in left]
+        why = [f"{thing}: {reason}" for thing, reason in left.items()]
         for pruning in images:
             try:
                 remove_images(aws, pruning, self.sleep)

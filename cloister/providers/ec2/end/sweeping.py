@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from cloister.errors import ProviderError
 from cloister.plan.garbage import INSTANCE, Belonging, Holdings
 from cloister.plan.images import ObservedImages
 from cloister.providers.ec2 import observing, tags
-from cloister.providers.ec2.api import DENIED, Aws, AwsError
+from cloister.providers.ec2.api import DENIED, Aws, AwsError, Credentials
 from cloister.providers.ec2.end import removing
 from cloister.providers.ec2.image.own_images import observed_images
 from cloister.providers.ec2.lease import schedules
@@ -21,26 +23,37 @@ _AT_ONCE = 16
 _REMOVE_WITHIN_S = 600.0
 _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.2, 5.0
 _ADDRESS = ("address", "describe_addresses", "Addresses", "AllocationId")
+# As `ClusterRecord.uid`: a cluster's name and eight digits.
+_OURS = re.compile(re.escape(schedules.PREFIX) + r"[a-z][a-z0-9-]*\.[0-9a-f]{8}")
+_KEY = "key pair"
 _ORDER = [INSTANCE, "address", *(kind for kind, *_ in KINDS), schedules.KIND]
 
 
 def look_at(aws: Aws, regions: Sequence[str]) -> Holdings:
     """Creates nothing. Regions that are denied are told apart."""
 
-    def look(region: str) -> tuple[list[Belonging], list[ObservedImages], str]:
+    def look(
+        region: str,
+    ) -> tuple[list[Belonging], list[ObservedImages], ProviderError | None]:
         try:
-            return _belongings(aws, region), observed_images(aws, [region], []), ""
+            return _belongings(aws, region), observed_images(aws, [region], []), None
         except AwsError as error:
             if error.code not in DENIED:
                 raise
-            return [], [], error.message
+            return [], [], error
+        except Credentials as error:
+            # Of one region: it is not enabled. Of all: they are no longer valid.
+            return [], [], error
 
     with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(regions)))) as pool:
         seen = dict(zip(regions, pool.map(look, regions), strict=True))
+    refused = {region: why for region, (_, _, why) in seen.items() if why}
+    if len(refused) == len(seen) and refused:
+        raise next(iter(refused.values()))
     return Holdings(
         things=tuple(thing for found, _, _ in seen.values() for thing in found),
         images=tuple(entry for _, found, _ in seen.values() for entry in found),
-        unseen={region: why for region, (_, _, why) in seen.items() if why},
+        unseen={region: error.message for region, error in refused.items()},
     )
 
 
@@ -50,26 +63,33 @@ def remove_all(
     *,
     removed: Callable[[Belonging], None],
     sleep: Callable[[float], None] = time.sleep,
-) -> list[Belonging]:
-    """Instances, and when they have ended the rest; what others remove meanwhile is no error. What is left.
+) -> dict[Belonging, str]:
+    """Instances, and when they have ended the rest; what others remove meanwhile is no error.
 
-    `removed` is told of each that is gone.
+    What is left, and why. `removed` is told of each that is gone.
     """
     todo = sorted(chosen, key=lambda thing: _ORDER.index(thing.kind))
-    _end(aws, [thing for thing in todo if thing.kind == INSTANCE], removed, sleep)
-    left = [thing for thing in todo if thing.kind != INSTANCE]
+    left = _end(aws, [thing for thing in todo if thing.kind == INSTANCE], removed, sleep)
+    rest = [thing for thing in todo if thing.kind != INSTANCE]
     before: set[Thing] = set()
     ends_at = time.monotonic() + _REMOVE_WITHIN_S
     pause_s = _FIRST_PAUSE_S
-    while left:
-        used = [thing for thing in left if not removing.remove(aws, _thing(thing), before)]
-        for thing in left:
-            if thing not in used:
+    while rest:
+        used = []
+        for thing in rest:
+            try:
+                gone = _removed(aws, thing, before)
+            except AwsError as error:
+                left[thing] = error.message
+                continue
+            if gone:
                 removed(thing)
-        left = used
-        if left and time.monotonic() > ends_at:
-            return left
-        if left:
+            else:
+                used.append(thing)
+        rest = used
+        if rest and (left or time.monotonic() > ends_at):
+            return left | dict.fromkeys(rest, "something uses it")
+        if rest:
             # A group is in use until AWS has forgotten the instances that had it.
             sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_S_MAX)
@@ -81,21 +101,41 @@ def _end(
     instances: Sequence[Belonging],
     removed: Callable[[Belonging], None],
     sleep: Callable[[float], None],
-) -> None:
-    by_region: dict[str, list[str]] = {}
-    for thing in instances:
-        by_region.setdefault(thing.region, []).append(thing.id)
-    removing.terminate_all(aws, by_region, sleep=sleep)
-    ids = [thing.id for thing in instances]
+) -> dict[Belonging, str]:
+    """Region by region, and where AWS refuses one of them, one by one: it refuses all for a protected one."""
+    left: dict[Belonging, str] = {}
+    for region in dict.fromkeys(thing.region for thing in instances):
+        here = [thing for thing in instances if thing.region == region]
+        try:
+            removing.terminate_all(aws, {region: [thing.id for thing in here]}, sleep=sleep)
+        except AwsError:
+            for thing in here:
+                try:
+                    removing.terminate_all(aws, {region: [thing.id]}, sleep=sleep)
+                except AwsError as error:
+                    left[thing] = error.message
+    ending = [thing for thing in instances if thing not in left]
+    regions = list(dict.fromkeys(thing.region for thing in ending))
     removing.await_ended(
-        lambda: observing.instances(aws, None, by_region), ids, ended=lambda one: None, sleep=sleep
+        lambda: observing.instances(aws, None, regions),
+        [thing.id for thing in ending],
+        ended=lambda one: None,
+        sleep=sleep,
     )
-    for thing in instances:
+    for thing in ending:
         removed(thing)
+    return left
 
 
-def _thing(thing: Belonging) -> Thing:
-    return Thing(kind=thing.kind, id=thing.id, region=thing.region, identity=None)
+def _removed(aws: Aws, thing: Belonging, before: set[Thing]) -> bool:
+    """False if something uses it."""
+    if thing.kind == _KEY:
+        # By its id: a cluster that was launched anew has one of the same name.
+        aws.asked(thing.region, "delete_key_pair", KeyPairId=thing.id)
+        return True
+    return removing.remove(
+        aws, Thing(kind=thing.kind, id=thing.id, region=thing.region, identity=None), before
+    )
 
 
 # --- looking -------------------------------------------------------------------------------------
@@ -114,7 +154,7 @@ def _belongings(aws: Aws, region: str) -> list[Belonging]:
     ]
     for kind, call, key, id_key, filters in [(*_ADDRESS, []), *KINDS]:
         found += [
-            _belonging(kind, id_key, region, entry)
+            _belonging(kind, "KeyPairId" if kind == _KEY else id_key, region, entry)
             for entry in aws.pages(region, call, key, Filters=[*ours, *filters])
             if entry.get("State") not in ("deleting", "deleted")
         ]
@@ -133,12 +173,13 @@ def _belonging(kind: str, id_key: str, region: str, entry: Mapping[str, Any]) ->
         uid=marks.get(tags.UID, ""),
         expires=int(expires) if expires.isdigit() else 0,
         created=created.timestamp() if created else None,
+        home=marks.get(tags.HOME, ""),
         claim=kind == "security group" and marks.get(tags.HOME) == region,
     )
 
 
 def _schedules(aws: Aws, region: str) -> list[Belonging]:
-    """Their names have the uid of a cluster; others of ours have no dot in them."""
+    """Their names have the uid of a cluster."""
     return [
         Belonging(
             kind=schedules.KIND,
@@ -150,5 +191,5 @@ def _schedules(aws: Aws, region: str) -> list[Belonging]:
             created=created,
         )
         for name, created in schedules.listed(aws, region, schedules.PREFIX)
-        if "." in name
+        if _OURS.fullmatch(name)
     ]

@@ -7,6 +7,8 @@ _MINUTES_IF_WRONG = 60
 # What cloud-init runs at every boot, as a boot forgets a shutdown that was planned.
 # https://cloudinit.readthedocs.io/en/latest/reference/modules.html#scripts-per-boot
 _EVERY_BOOT = "/var/lib/cloud/scripts/per-boot"
+# Which instance that is about: an image of this one, started as another, has no lease.
+_INSTANCE = "/var/lib/cloud/data/instance-id"
 # On a node: keeps its input as a file, since the script copies itself, and runs that as root.
 TELL = (
     'f=$(mktemp) && cat >"$f" && chmod 755 "$f" || exit 1; '
@@ -24,6 +26,11 @@ def lease_script(expires: int) -> str:
     left = f"( {expires} - $(date +%s) + 59 ) / 60"
     return (
         f"#!/bin/sh\nm=$(( {left} )); [ $m -gt 0 ] || m={_MINUTES_IF_WRONG}; shutdown -P +$m || exit 1\n"
-        f"d={_EVERY_BOOT}; f=$d/cloister-lease\n"
-        '[ ! -d $d ] || [ "$0" -ef $f ] || { cp "$0" $f && chmod 755 $f; }\n'
+        f"d={_EVERY_BOOT}; f=$d/cloister-lease; i={_INSTANCE}\n"
+        "[ -d $d ] || exit 0\n"
+        'if [ "$0" -ef $f ]; then\n'
+        "    cmp -s $i $i.cloister || { shutdown -c; rm -f $f $i.cloister; }\n"
+        "else\n"
+        '    cp "$0" $f && chmod 755 $f && cp $i $i.cloister\n'
+        "fi\n"
     )

@@ -77,4 +77,9 @@ def listed(aws: Aws, region: str, prefix: str) -> list[tuple[str, float]]:
         if error.code not in DENIED:
             raise
         return []
-    return [(str(entry["Name"]), entry["CreationDate"].timestamp()) for entry in entries]
+    return [
+        (str(entry["Name"]), entry["CreationDate"].timestamp())
+        for entry in entries
+        # Somebody else's may be called so as well, and do something else.
+        if (entry.get("Target") or {}).get("Arn") == _TARGET
+    ]

@@ -13,7 +13,7 @@ from ec2_account import Account
 
 from cloister.cluster.garbage import Findings, collect_garbage, find_garbage
 from cloister.cluster.lifecycle import open_cluster
-from cloister.providers.ec2 import tags
+from cloister.providers.ec2 import api, tags
 from cloister.transport.links import Links
 
 HOUR_S = 3600
@@ -28,6 +28,12 @@ def ec2(cloud: Cloud) -> Any:
         aws_access_key_id="AKIASIMULATED0000000",
         aws_secret_access_key="simulated",
     )
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a journal tells of is looked for a minute long; here it is made and gone within seconds."""
+    monkeypatch.setattr(api, "VISIBLE_WITHIN_S", 1.5)
 
 
 def found(account: Account, state: Path) -> dict[str, list[str]]:
@@ -158,6 +164,58 @@ def test_what_only_looks_like_ours_is_never_touched(
         ec2.delete_placement_group(GroupName=name)
         ec2.delete_key_pair(KeyName=name)
         ec2.delete_security_group(GroupId=group)
+
+
+def test_only_in_a_region_nothing_goes_of_a_cluster_whose_claim_elsewhere_lasts(
+    account: Account, tmp_path: Path
+) -> None:
+    account.launch(roles={"workers": {"regions": {"us-east-1": 1, "eu-west-1": 1}}})
+    account.retag({tags.EXPIRES: "1700000000"}, region="eu-west-1")
+    done = collect_garbage(state=tmp_path / "other", regions=["eu-west-1"])
+    assert [one for one in done.things if one.thing.cluster == account.name] == []
+    assert len(account.living()) == 2
+
+
+def test_one_protected_instance_keeps_no_other_one(
+    account: Account, tmp_path: Path, ec2: Any
+) -> None:
+    cluster = account.launch()
+    with Links(marks=cluster.marks, pin=lambda node, key: None) as links:
+        links.run(cluster.nodes, "shutdown -c").raise_first()
+    over(account)
+    protected = account.living()[0]["id"]
+    ec2.modify_instance_attribute(InstanceId=protected, DisableApiTermination={"Value": True})
+    done = collect_garbage(state=tmp_path / "other")
+    assert [one["id"] for one in account.living()] == [protected]
+    assert any(protected in text for text in done.left)
+    ec2.modify_instance_attribute(InstanceId=protected, DisableApiTermination={"Value": False})
+    collected(tmp_path / "other")
+    assert account.billable() == []
+
+
+def test_a_volume_that_its_instance_leaves_goes_in_the_same_sweep(
+    account: Account, tmp_path: Path, ec2: Any
+) -> None:
+    cluster = account.launch()
+    with Links(marks=cluster.marks, pin=lambda node, key: None) as links:
+        links.run(cluster.nodes, "shutdown -c").raise_first()
+    instance = account.living()[0]
+    marks = tags.Identity(
+        name=account.name,
+        uid=cluster.uid,
+        expires=account.expires(),
+        home="us-east-1",
+    ).tags()
+    volume = ec2.create_volume(
+        AvailabilityZone=instance["zone"],
+        Size=8,
+        TagSpecifications=tags.specification(["volume"], marks),
+    )["VolumeId"]
+    ec2.attach_volume(VolumeId=volume, InstanceId=instance["id"], Device="/dev/sdf")
+    over(account)
+    collected(tmp_path / "other")
+    assert account.billable() == []
+    assert not [line for line in account.cloud.billable() if volume in line]
 
 
 def test_a_region_that_is_denied_is_told_and_passed_over(account: Account, tmp_path: Path) -> None:
