@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the policies in docs/iam, which come out of the list of calls in cloister/providers/ec2/permissions.py."""
+"""Write the policies in docs/iam, which come out of the list of calls in cloister/providers/ec2/permission/permissions.py."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cloister.providers.ec2 import permissions  # noqa: E402
+from cloister.providers.ec2.permission import permissions  # noqa: E402
 
 FOLDER = ROOT / "docs" / "iam"
 # To be replaced by one's own account, as docs/iam/README.md says.

@@ -48,6 +48,19 @@ def read_record(folder: Path) -> ClusterRecord | None:
         return None
 
 
+def recorded_spec(folder: Path) -> ClusterSpec | None:
+    """The configuration of the last launch; None if there is none, or another version wrote it."""
+    from pydantic import ValidationError
+
+    from cloister.config.spec import ClusterSpec
+
+    record = read_record(folder)
+    try:
+        return ClusterSpec.model_validate(record.spec) if record else None
+    except ValidationError:
+        return None
+
+
 def claimed(clusters: Path, spec: ClusterSpec, *, uid: str = "") -> ClusterRecord:
     """The cluster's record with the present configuration, made if there is none.
 

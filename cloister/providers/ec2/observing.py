@@ -87,6 +87,11 @@ def instances(
     return in_order(_in_each(regions, lambda region: _instances(aws, wanted, region)))
 
 
+def living_ones(found: Iterable[Instance]) -> list[Instance]:
+    """Those that are neither ended nor about to."""
+    return [instance for instance in found if not instance.is_gone]
+
+
 def in_order(found: Iterable[Instance]) -> list[Instance]:
     """Oldest first."""
     return sorted(found, key=lambda instance: (instance.launched, instance.id))

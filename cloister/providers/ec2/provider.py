@@ -3,70 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError, UsageError
 from cloister.plan.access import Access
-from cloister.plan.actions import Plan, Remove
-from cloister.plan.budget import expect_going_on_within, expect_launch_within
+from cloister.plan.actions import Plan
+from cloister.plan.budget import expect_going_on_within
 from cloister.plan.garbage import Belonging, Holdings
 from cloister.plan.images import ImageSource, ObservedImages, OwnImage, Pruning, ami_tags
 from cloister.plan.listed import Listed, Listing
 from cloister.plan.observed import Bill, Node, Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
-from cloister.providers.ec2 import (
-    access,
-    baking,
-    claim,
-    journal,
-    lease,
-    rehearsing,
-    removing,
-    swap,
-    sweeping,
-)
+from cloister.providers.ec2 import journal, places, swap
 from cloister.providers.ec2.api import Aws, Credentials
-from cloister.providers.ec2.batches import Site, batches, machine_of
-from cloister.providers.ec2.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.end import sweeping
+from cloister.providers.ec2.end.ending import all_things, end_cluster, end_nodes
+from cloister.providers.ec2.image import baking
+from cloister.providers.ec2.image.own_images import observed_images, remove_images
+from cloister.providers.ec2.image.sources import source
+from cloister.providers.ec2.launch import access
+from cloister.providers.ec2.launch.founding import Founding, found_cluster
+from cloister.providers.ec2.launch.userdata import TELL, lease_script
+from cloister.providers.ec2.lease import prolonging
 from cloister.providers.ec2.listing import Holding, joined, of_account
+from cloister.providers.ec2.money.prices import Prices, bill
+from cloister.providers.ec2.money.quoting import quote
 from cloister.providers.ec2.observing import (
     Instance,
     Thing,
     all_regions,
     instances,
+    living_ones,
     observed,
-    regions_with,
-    surplus,
     things,
 )
-from cloister.providers.ec2.own_images import observed_images, remove_images
-from cloister.providers.ec2.placement import ensured_placement_groups
-from cloister.providers.ec2.prices import Prices, bill
-from cloister.providers.ec2.quoting import hourly, quote
-from cloister.providers.ec2.schedules import schedules
-from cloister.providers.ec2.sites import Ground, ground, roles_by_region
-from cloister.providers.ec2.sources import source
-from cloister.providers.ec2.tags import Identity
-from cloister.providers.ec2.userdata import TELL, lease_script
-from cloister.providers.ec2.waiting import await_instances
-from cloister.providers.ec2.watching import Watch
-from cloister.providers.provider import Checked, NodeEvent, Report, Swaps
-from cloister.providers.record import claimed, cluster_folder, forget, read_record
-from cloister.providers.removing import remove_tree
-
-# A node that fails is replaced so many times.
-_ROUNDS_MAX = 3
-# A group cannot go before everything that uses it, also what AWS does not show yet.
-_REMOVE_WITHIN_S = 600.0
-_FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 5.0
+from cloister.providers.ec2.permission import rehearsing
+from cloister.providers.provider import Checked, Report, Swaps
+from cloister.providers.record import claimed, cluster_folder, read_record, recorded_spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,10 +60,14 @@ class Ec2Provider:
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """In the regions that the configuration or the record names, or in all of the account."""
         folder = cluster_folder(self.clusters, name)
-        spec = self.spec or _recorded(folder)
+        spec = self.spec or recorded_spec(folder)
         aws = self._aws(spec)
-        regions = _everywhere(aws, name, spec) if everywhere else _regions(aws, name, spec)
-        look = _all_things if everywhere else things
+        regions = (
+            places.everywhere(aws, name, spec)
+            if everywhere
+            else places.configured_regions(aws, name, spec)
+        )
+        look = all_things if everywhere else things
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(look, aws, name, regions)
             found = instances(aws, name, regions)
@@ -113,23 +95,39 @@ class Ec2Provider:
 
     def apply(self, plan: Plan, report: Report) -> None:
         folder = cluster_folder(self.clusters, plan.cluster)
-        spec = self.spec or _recorded(folder)
+        spec = self.spec or recorded_spec(folder)
         aws = self._aws(spec)
         if plan.removes_cluster:
-            self._remove_cluster(aws, plan, folder, report)
+            known = places.everywhere(aws, plan.cluster, recorded_spec(folder))
+            end_cluster(aws, plan, known, folder, report, self.sleep)
             return
         if plan.removals:
-            self._remove_nodes(aws, spec, plan, report)
+            regions = places.configured_regions(aws, plan.cluster, spec)
+            end_nodes(aws, plan, regions, report, self.sleep)
         if plan.launches or plan.kept:
-            entries = journal.Journal(folder / journal.FILE)
-            try:
-                self._launch(aws, entries, folder, report)
-            except Credentials as error:
-                done = f"Done before that: {entries.done or 'nothing'}."
-                raise Credentials(f"{error.message} {done}", hint=error.hint) from None
+            self._launch(aws, folder, report)
+
+    def _launch(self, aws: Aws, folder: Path, report: Report) -> None:
+        if self.spec is None:
+            raise ValueError("an EC2 provider without a specification cannot launch")
+        entries = journal.Journal(folder / journal.FILE)
+        founding = Founding(
+            aws=aws,
+            spec=self.spec,
+            nodes=self._nodes(aws, self.spec),
+            clusters=self.clusters,
+            journal=entries,
+            report=report,
+            sleep=self.sleep,
+        )
+        try:
+            found_cluster(founding)
+        except Credentials as error:
+            done = f"Done before that: {entries.done or 'nothing'}."
+            raise Credentials(f"{error.message} {done}", hint=error.hint) from None
 
     def listing(self, names: Sequence[str], *, own: bool = True) -> Listing:
-        specs = {name: _recorded(cluster_folder(self.clusters, name)) for name in names}
+        specs = {name: recorded_spec(cluster_folder(self.clusters, name)) for name in names}
         accounts: dict[str | None, list[str]] = {_profile(self.spec): []} if own else {}
         for name, spec in specs.items():
             accounts.setdefault(_profile(spec), []).append(name)
@@ -148,7 +146,7 @@ class Ec2Provider:
 
         def where(name: str) -> list[str]:
             spec = specs[name]
-            return _regions(aws, name, spec) if spec else []
+            return places.configured_regions(aws, name, spec) if spec else []
 
         return of_account(
             aws, known, where, lambda name, held: self._listed(name, specs.get(name), held, prices)
@@ -161,13 +159,13 @@ class Ec2Provider:
         return Listed(observed=seen, bill=paid, regions=held.regions)
 
     def bill(self, name: str) -> Bill | None:
-        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
         aws = self._aws(spec)
-        found = instances(aws, name, _everywhere(aws, name, spec))
+        found = instances(aws, name, places.everywhere(aws, name, spec))
         return bill(Prices(aws, self.clusters.parent), found, time.time())
 
     def expect_within_budget(self, name: str, *, until: float, what: str) -> None:
-        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
         if spec is None or not spec.ec2.budget.limits:
             return
         paid = self.bill(name)
@@ -177,15 +175,17 @@ class Ec2Provider:
     # --- the lease -------------------------------------------------------------------------------
 
     def lease_s(self, name: str) -> float:
-        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
         return spec.ec2.lease if spec else Ec2Spec().lease
 
     def prolong(self, name: str, expires: int, say: Callable[[str], None]) -> None:
         self.expect_within_budget(name, until=expires, what="the longer lease")
         aws, spec, regions = self._known_of(name)
-        living = _living(instances(aws, name, regions))
+        living = living_ones(instances(aws, name, regions))
         rest = things(aws, name, regions)
-        lease.prolong(aws, name, living, rest, expires, role=_role(spec), say=say)
+        prolonging.prolong(
+            aws, name, living, rest, expires, role=spec.ec2.schedule_role if spec else None, say=say
+        )
 
     def tell(self, expires: int) -> tuple[str, bytes]:
         return TELL, lease_script(expires).encode()
@@ -193,13 +193,13 @@ class Ec2Provider:
     def mark_told(self, name: str, nodes: Iterable[str], expires: int) -> None:
         aws, _, regions = self._known_of(name)
         told = set(nodes)
-        living = _living(instances(aws, name, regions))
-        lease.mark(aws, [i for i in living if i.name in told], expires)
+        living = living_ones(instances(aws, name, regions))
+        prolonging.mark(aws, [i for i in living if i.name in told], expires)
 
     def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
-        spec = self.spec or _recorded(cluster_folder(self.clusters, name))
+        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
         aws = self._aws(spec)
-        return aws, spec, _regions(aws, name, spec)
+        return aws, spec, places.configured_regions(aws, name, spec)
 
     def quote(self, plan: Plan) -> list[str]:
         if self.spec is None:
@@ -213,8 +213,7 @@ class Ec2Provider:
         if self.spec is None:
             raise ValueError("an EC2 provider without a specification cannot rehearse a launch")
         spec, aws = self.spec, self._aws(self.spec)
-        version = importlib.metadata.version("cloister")
-        return rehearsing.checkup(aws, spec, lambda: self._nodes(aws, spec), version)
+        return rehearsing.checkup(aws, spec, lambda: self._nodes(aws, spec))
 
     def _nodes(self, aws: Aws, spec: ClusterSpec) -> list[Node]:
         """As planned, each in its region."""
@@ -232,7 +231,9 @@ class Ec2Provider:
         aws = self._aws(self.spec)
         if everywhere:
             return all_regions(aws)
-        return _regions(aws, self.spec.name, self.spec) if self.spec else [aws.region]
+        return (
+            places.configured_regions(aws, self.spec.name, self.spec) if self.spec else [aws.region]
+        )
 
     def image_source(self, instance: str, region: str | None = None) -> ImageSource:
         regions = [region] if region else self.image_regions()
@@ -291,7 +292,7 @@ class Ec2Provider:
 
     def attach_swap(self, name: str, say: Callable[[str], None]) -> Swaps:
         aws, spec, regions = self._known_of(name)
-        living = _living(instances(aws, name, regions))
+        living = living_ones(instances(aws, name, regions))
         wanted = swap.wanted(spec, living)
         if spec is None or not wanted:
             raise UsageError(
@@ -307,7 +308,6 @@ class Ec2Provider:
             name,
             wanted,
             living=living,
-            version=importlib.metadata.version("cloister"),
             say=say,
             sleep=self.sleep,
         )
@@ -320,7 +320,7 @@ class Ec2Provider:
 
     def refresh_access(self, name: str) -> list[Access]:
         folder = cluster_folder(self.clusters, name)
-        before = _recorded(folder)
+        before = recorded_spec(folder)
         spec = self.spec or before
         if spec is None:
             raise UsageError(
@@ -329,9 +329,14 @@ class Ec2Provider:
             )
         aws = self._aws(before or spec)
         regions = list(
-            dict.fromkeys([*_regions(aws, name, before or spec), *_regions(aws, name, spec)])
+            dict.fromkeys(
+                [
+                    *places.configured_regions(aws, name, before or spec),
+                    *places.configured_regions(aws, name, spec),
+                ]
+            )
         )
-        living = _living(instances(aws, name, regions))
+        living = living_ones(instances(aws, name, regions))
         made = access.refresh(aws, name, regions, spec, living)
         if before is not None:
             # Refreshed again without a configuration, it stays like this.
@@ -340,271 +345,9 @@ class Ec2Provider:
             claimed(self.clusters, kept)
         return made
 
-    # --- launching -------------------------------------------------------------------------------
-
-    def _launch(self, aws: Aws, entries: journal.Journal, folder: Path, report: Report) -> None:
-        if self.spec is None:
-            raise ValueError("an EC2 provider without a specification cannot launch")
-        spec = self.spec
-        nodes = self._nodes(aws, spec)
-        launching = self._prepared(aws, spec, nodes, entries, folder, report)
-        replay(launching)
-        missing = {node.name for node in nodes}
-        failed: Mapping[str, str] = {}
-        for _ in range(_ROUNDS_MAX):
-            gone = self._fill(launching, nodes, missing, report)
-            watch = Watch(aws, spec.name, launching.identity.uid, launching.sites)
-            arrived = await_instances(
-                missing,
-                watch.look,
-                gone=gone,
-                within_s=spec.ec2.boot_within,
-                ready=lambda instance: report(
-                    NodeEvent(node=instance.name, kind="running", detail=_where(instance))
-                ),
-            )
-            failed = arrived.failed
-            missing = set(failed)
-            if not missing:
-                break
-            for name, why in sorted(failed.items()):
-                report(NodeEvent(node=name, kind="failed", detail=f"{why}; it is replaced"))
-            self._end(aws, spec.name, launching.sites, missing, lambda instance: None)
-        self._finish(launching)
-        if failed:
-            raise ProviderError(
-                f"cluster {spec.name}: {len(failed)} nodes did not come up in {_ROUNDS_MAX} launches: "
-                + "; ".join(f"{name}: {why}" for name, why in sorted(failed.items())),
-                hint="`cloister launch` tries again, `cloister destroy` ends the others",
-            )
-
-    def _prepared(
-        self,
-        aws: Aws,
-        spec: ClusterSpec,
-        nodes: Sequence[Node],
-        entries: journal.Journal,
-        folder: Path,
-        report: Report,
-    ) -> Launching:
-        """Everything but the instances: looked up first, then made."""
-        roles = roles_by_region(nodes)
-        with ThreadPoolExecutor(len(roles)) as pool:
-            looking = pool.map(lambda r: ground(aws, spec, r, roles[r]), roles)
-            ssh_from = access.networks(spec.ec2)
-            prices = Prices(aws, self.clusters.parent)
-            expect_launch_within(spec.ec2.budget, spec.ec2.lease, *hourly(spec, nodes, prices))
-        grounds = list(looking)
-        uid = claimed(self.clusters, spec).uid
-        version = importlib.metadata.version("cloister")
-        home = grounds[0]
-        wanted = Identity(
-            name=spec.name, uid=uid, expires=int(time.time() + spec.ec2.lease), home=home.region
-        )
-        identity, home_group = claim.claim(
-            aws, entries, wanted, vpc=home.vpc, version=version, sleep=self.sleep
-        )
-        claimed(self.clusters, spec, uid=identity.uid)
-
-        # Whom the groups let in from other regions.
-        living = _living(instances(aws, spec.name, roles) if len(roles) > 1 else [])
-
-        def admit(base: Ground) -> str:
-            """The group in a region, with its rules."""
-            group = home_group
-            if base is not home:
-                group = claim.ensured_group(
-                    aws,
-                    entries,
-                    base.region,
-                    identity,
-                    vpc=base.vpc,
-                    version=version,
-                    sleep=self.sleep,
-                )
-            access.allow(aws, base.region, group, spec, ssh_from=ssh_from, living=living)
-            return str(group["GroupId"])
-
-        def site(base: Ground) -> Site:
-            # At the same time: each is a way to AWS and back, or two.
-            with ThreadPoolExecutor(1) as pool:
-                admitting = pool.submit(admit, base)
-                key_pair = access.ensured_key(
-                    aws, entries, base.region, identity, folder, spec.ec2, version
-                )
-            return Site(
-                region=base.region,
-                vpc=base.vpc,
-                groups=(admitting.result(), *spec.ec2.security_groups),
-                key_pair=key_pair,
-                zones=base.zones,
-                subnets=base.subnets,
-                offered=base.offered,
-                images=base.images,
-                placement_groups=ensured_placement_groups(
-                    aws,
-                    entries,
-                    base.region,
-                    identity,
-                    _strategies(spec, roles[base.region]),
-                    version,
-                ),
-            )
-
-        # One after the other: the regions share the cluster's key file.
-        sites = {base.region: site(base) for base in grounds}
-        return Launching(
-            aws=aws,
-            journal=entries,
-            cluster=spec,
-            identity=identity,
-            sites=sites,
-            version=version,
-            say=lambda text: report(NodeEvent(node=spec.name, kind="launching", detail=text)),
-            sleep=self.sleep,
-        )
-
-    def _fill(
-        self, launching: Launching, nodes: Sequence[Node], missing: Iterable[str], report: Report
-    ) -> set[str]:
-        """Launch those of the missing nodes of which there is no instance; the ids of those that are gone."""
-        name, wanted = launching.cluster.name, set(missing)
-        there = instances(launching.aws, name, launching.sites)
-        living = {instance.name for instance in there if not instance.is_gone}
-        absent = [node for node in nodes if node.name in wanted and node.name not in living]
-        for node in absent:
-            report(NodeEvent(node=node.name, kind="launching"))
-        launch_batches(launching, batches(absent))
-        return {instance.id for instance in there if instance.is_gone}
-
-    def _finish(self, launching: Launching) -> None:
-        """End what exists twice, and let the regions reach each other."""
-        aws, spec = launching.aws, launching.cluster
-        living = _living(instances(aws, spec.name, launching.sites))
-        double = surplus(living)
-        removing.terminate(aws, double, sleep=self.sleep)
-        kept = [instance for instance in living if instance not in double]
-        lease.schedule(aws, launching.identity, kept, _role(spec), launching.say)
-        if len(launching.sites) == 1:
-            return
-        ssh_from = access.networks(spec.ec2)
-        for region in launching.sites:
-            group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
-            if group is not None:
-                access.allow(aws, region, group, spec, ssh_from=ssh_from, living=living)
-
-    # --- removing --------------------------------------------------------------------------------
-
-    def _remove_nodes(self, aws: Aws, spec: ClusterSpec | None, plan: Plan, report: Report) -> None:
-        _announce(plan.removals, report)
-        names = {removal.name for removal in plan.removals}
-        self._end(aws, plan.cluster, _regions(aws, plan.cluster, spec), names, _removed(report))
-
-    def _end(
-        self,
-        aws: Aws,
-        cluster: str,
-        regions: Iterable[str],
-        names: set[str] | None,
-        ended: Callable[[Instance], None],
-    ) -> list[Instance]:
-        """End the instances of these nodes, or all, and wait until they have ended; those that there were."""
-        where = list(regions)
-        found = instances(aws, cluster, where)
-        ours = [i for i in found if names is None or i.name in names]
-        removing.terminate(aws, ours, sleep=self.sleep)
-        ids = [i.id for i in ours if i.state != "terminated"]
-        removing.await_ended(
-            lambda: instances(aws, cluster, where), ids, ended=ended, sleep=self.sleep
-        )
-        return ours
-
-    def _remove_cluster(self, aws: Aws, plan: Plan, folder: Path, report: Report) -> None:
-        """In all regions: instances, then what they used; the files here go last."""
-        _announce(plan.removals, report)
-        entries = journal.Journal(folder / journal.FILE)
-        journalled = [intent.region for intent in entries.recent_intents]
-        known = _everywhere(aws, plan.cluster, _recorded(folder))
-        regions = list(dict.fromkeys([*known, *journalled]))
-        seen, removed = removing.Seen(), set[Thing]()
-        if any(intent.action == swap.CREATE for intent in entries.recent_intents):
-            # Those that are attached go with their instances, and would be missed later.
-            seen.note((), things(aws, plan.cluster, regions, attached=True))
-        ends_at = time.monotonic() + _REMOVE_WITHIN_S
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            ended = self._end(aws, plan.cluster, regions, None, _removed(report))
-            rest = _all_things(aws, plan.cluster, regions, attached=True)
-            seen.note(ended, rest)
-            left = [thing for thing in rest if not removing.remove(aws, thing, removed)]
-            if (
-                not left
-                and not _all_things(aws, plan.cluster, regions, attached=True)
-                and not seen.missing(entries.recent_intents)
-            ):
-                break
-            users = [
-                f"{thing} by {user}"
-                for thing in left
-                for user in removing.foreign_users(aws, thing)
-            ]
-            if users or time.monotonic() > ends_at:
-                raise ProviderError(
-                    f"still in use: {', '.join(users or map(str, left))}",
-                    hint="that is not cloister's, which leaves it alone; take it out, then `cloister destroy` again",
-                )
-            self.sleep(pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_S_MAX)
-        if folder.is_dir():
-            for path in folder.iterdir():
-                if path.name != "cluster.json":
-                    remove_tree(path)
-            forget(folder)
-            remove_tree(folder)
-
-
-def _all_things(
-    aws: Aws, name: str, regions: Sequence[str], *, attached: bool = False
-) -> list[Thing]:
-    """Schedules too, for which another service has to be asked: only a destroy needs to know."""
-    found = things(aws, name, regions, attached=attached)
-    return [*found, *schedules(aws, name, regions)]
-
-
-def _everywhere(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
-    """Where the cluster should be, and where else something carries its tag."""
-    found = regions_with(aws, name, all_regions(aws))
-    return list(dict.fromkeys([*(_regions(aws, name, spec) if spec else ()), *found]))
-
-
-def _regions(aws: Aws, name: str, spec: ClusterSpec | None) -> list[str]:
-    if spec is None:
-        return regions_with(aws, name, all_regions(aws))
-    named = [region for role in spec.roles.values() for region in role.regions or ()]
-    return list(dict.fromkeys([spec.ec2.region or aws.region, *named]))
-
-
-def _recorded(folder: Path) -> ClusterSpec | None:
-    record = read_record(folder)
-    if record is None:
-        return None
-    try:
-        return ClusterSpec.model_validate(record.spec)
-    except ValidationError:
-        # Written by another version: the tags are enough.
-        return None
-
-
-def _living(found: Iterable[Instance]) -> list[Instance]:
-    return [instance for instance in found if not instance.is_gone]
-
 
 def _profile(spec: ClusterSpec | None) -> str | None:
     return spec.ec2.profile if spec else None
-
-
-def _role(spec: ClusterSpec | None) -> str | None:
-    return spec.ec2.schedule_role if spec else None
 
 
 def _placed(node: Node, aws: Aws) -> Node:
@@ -633,21 +376,3 @@ def _as_configured(seen: Observed, spec: ClusterSpec | None) -> Observed:
         )
 
     return dataclasses.replace(seen, nodes=tuple(known(entry) for entry in seen.nodes))
-
-
-def _strategies(spec: ClusterSpec, roles: Iterable[str]) -> dict[str, str]:
-    found = {role: machine_of(spec, role).placement for role in roles}
-    return {role: strategy for role, strategy in found.items() if strategy}
-
-
-def _where(instance: Instance) -> str:
-    return f"{instance.id} {instance.address} {instance.machine} in {instance.zone}"
-
-
-def _announce(removals: Sequence[Remove], report: Report) -> None:
-    for removal in removals:
-        report(NodeEvent(node=removal.name, kind="removing", detail=removal.reason))
-
-
-def _removed(report: Report) -> Callable[[Instance], None]:
-    return lambda instance: report(NodeEvent(node=instance.name, kind="removed"))

@@ -17,8 +17,8 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import CloisterError, ProviderError
 from cloister.providers.ec2 import api, tags
 from cloister.providers.ec2.api import Aws, AwsError, Credentials
-from cloister.providers.ec2.batches import machine_of
 from cloister.providers.ec2.journal import Intent, Journal
+from cloister.providers.ec2.launch.batches import machine_of
 from cloister.providers.ec2.observing import Instance
 from cloister.providers.ec2.tags import tags_of
 from cloister.providers.provider import Swap, Swaps
@@ -89,14 +89,13 @@ def attach_all(
     wanted: Mapping[str, tuple[Instance, int]],
     *,
     living: Iterable[Instance],
-    version: str,
     say: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Swaps:
     """wanted: node → its instance and GiB.  living: all instances of the cluster, in these regions."""
     regions = sorted({instance.region for instance, _ in wanted.values()})
     ids = {instance.id for instance in living}
-    work = _Work(aws, journal, version, say)
+    work = _Work(aws, journal, say)
     todo, done, errors = dict(wanted), dict[str, Swap](), dict[str, CloisterError]()
     ends_at, pause_s = time.monotonic() + _WITHIN_S, _FIRST_PAUSE_S
     while todo:
@@ -168,10 +167,8 @@ class _Made:
 
 
 class _Work:
-    def __init__(
-        self, aws: Aws, journal: Journal, version: str, say: Callable[[str], None]
-    ) -> None:
-        self._aws, self._journal, self._version, self._say = aws, journal, version, say
+    def __init__(self, aws: Aws, journal: Journal, say: Callable[[str], None]) -> None:
+        self._aws, self._journal, self._say = aws, journal, say
         self._made: dict[str, _Made] = {}
         self._unseen: dict[str, Intent] = {}
 
@@ -220,7 +217,7 @@ class _Work:
         if attempt == _ATTEMPTS_MAX:
             return
         self._made[instance.id] = _Made(attempt=attempt, at=time.monotonic())
-        request = creation(instance, gib, self._version, attempt)
+        request = creation(instance, gib, attempt)
         intent = self._journal.intend(instance.region, CREATE, request)
         self._unseen[instance.id] = intent
         try:
@@ -253,11 +250,11 @@ class _Work:
                     raise
 
 
-def creation(instance: Instance, gib: int, version: str, attempt: int = 0) -> dict[str, Any]:
+def creation(instance: Instance, gib: int, attempt: int = 0) -> dict[str, Any]:
     """The parameters of CreateVolume: an instance of the cluster has one token for each attempt."""
     assert instance.identity is not None
     text = f"swap/{instance.identity.uid}/{instance.id}/{attempt}"
-    marks = instance.identity.tags(version) | {tags.SWAP: instance.id}
+    marks = instance.identity.tags() | {tags.SWAP: instance.id}
     return {
         "AvailabilityZone": instance.zone,
         "Size": gib,

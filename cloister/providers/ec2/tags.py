@@ -24,20 +24,24 @@ SWAP = "cloister:swap"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Identity:
-    """`expires` is the end of the lease in Unix seconds, `home` the region whose group decides about both."""
+    """`expires` is the end of the lease in Unix seconds, `home` the region whose group decides about all of it.
+
+    version: of the cloister that claimed the name; one that continues its launch must ask for the very same.
+    """
 
     name: str
     uid: str
     expires: int
     home: str
+    version: str = ""
 
-    def tags(self, version: str) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         return {
             CLUSTER: self.name,
             UID: self.uid,
             EXPIRES: str(self.expires),
             HOME: self.home,
-            VERSION: version,
+            VERSION: self.version,
             "Name": f"cloister-{self.name}",
         }
 
@@ -51,7 +55,11 @@ def identity_of(resource: Mapping[str, Any]) -> Identity | None:
     tags = tags_of(resource)
     try:
         return Identity(
-            name=tags[CLUSTER], uid=tags[UID], expires=int(tags[EXPIRES]), home=tags[HOME]
+            name=tags[CLUSTER],
+            uid=tags[UID],
+            expires=int(tags[EXPIRES]),
+            home=tags[HOME],
+            version=tags.get(VERSION, ""),
         )
     except (KeyError, ValueError):
         return None

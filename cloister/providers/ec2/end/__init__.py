@@ -1,0 +1,1 @@
+"""The end of instances and of all that belongs to them."""

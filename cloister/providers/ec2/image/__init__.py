@@ -1,0 +1,1 @@
+"""Which image a node gets, and how images are made and removed."""

@@ -1,0 +1,1 @@
+"""From a specification to instances that answer."""

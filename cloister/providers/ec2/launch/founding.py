@@ -1,0 +1,207 @@
+"""A launch from the ground up: what its regions need, then the missing nodes, until each of them answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cloister.config.spec import ClusterSpec
+from cloister.errors import ProviderError
+from cloister.plan.budget import expect_launch_within
+from cloister.plan.observed import Node
+from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.end import removing
+from cloister.providers.ec2.end.ending import end_instances
+from cloister.providers.ec2.journal import Journal
+from cloister.providers.ec2.launch import access, claim
+from cloister.providers.ec2.launch.batches import Site, batches, machine_of
+from cloister.providers.ec2.launch.launching import Launching, launch_batches, replay
+from cloister.providers.ec2.launch.placement import ensured_placement_groups
+from cloister.providers.ec2.launch.sites import Ground, ground, roles_by_region
+from cloister.providers.ec2.launch.waiting import await_instances
+from cloister.providers.ec2.launch.watching import Watch
+from cloister.providers.ec2.lease import prolonging
+from cloister.providers.ec2.money.prices import Prices
+from cloister.providers.ec2.money.quoting import hourly
+from cloister.providers.ec2.observing import Instance, instances, living_ones, surplus
+from cloister.providers.ec2.tags import Identity
+from cloister.providers.provider import NodeEvent, Report
+from cloister.providers.record import claimed, cluster_folder
+
+# A node that fails is replaced so many times.
+_ROUNDS_MAX = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Founding:
+    """`nodes` are all that the cluster is to have, each in its region; `clusters` is the folder of all."""
+
+    aws: Aws
+    spec: ClusterSpec
+    nodes: Sequence[Node]
+    clusters: Path
+    journal: Journal
+    report: Report
+    sleep: Callable[[float], None]
+
+
+def found_cluster(founding: Founding) -> None:
+    """Every node answers when this returns; ProviderError names those that never came."""
+    spec, report = founding.spec, founding.report
+    launching = _prepared(founding)
+    replay(launching)
+    missing = {node.name for node in founding.nodes}
+    failed: Mapping[str, str] = {}
+    for _ in range(_ROUNDS_MAX):
+        gone = _fill(launching, founding.nodes, missing, report)
+        watch = Watch(founding.aws, spec.name, launching.identity.uid, launching.sites)
+        failed = await_instances(
+            missing,
+            watch.look,
+            gone=gone,
+            within_s=spec.ec2.boot_within,
+            ready=lambda instance: report(
+                NodeEvent(node=instance.name, kind="running", detail=_where(instance))
+            ),
+            slow=lambda name, why: report(NodeEvent(node=name, kind="launching", detail=why)),
+        ).failed
+        missing = set(failed)
+        if not missing:
+            break
+        for name, why in sorted(failed.items()):
+            report(NodeEvent(node=name, kind="failed", detail=f"{why}; it is replaced"))
+        end_instances(
+            founding.aws, spec.name, launching.sites, missing, lambda one: None, founding.sleep
+        )
+    _finish(launching)
+    if failed:
+        raise ProviderError(
+            f"cluster {spec.name}: {len(failed)} nodes did not come up in {_ROUNDS_MAX} launches: "
+            + "; ".join(f"{name}: {why}" for name, why in sorted(failed.items())),
+            hint="`cloister launch` tries again, `cloister destroy` ends the others",
+        )
+
+
+def _prepared(founding: Founding) -> Launching:
+    """Everything but the instances: looked up first, then made."""
+    aws, spec, report = founding.aws, founding.spec, founding.report
+    roles = roles_by_region(founding.nodes)
+    with ThreadPoolExecutor(len(roles)) as pool:
+        looking = pool.map(lambda region: ground(aws, spec, region, roles[region]), roles)
+        ssh_from = access.networks(spec.ec2)
+        prices = Prices(aws, founding.clusters.parent)
+        quoted = hourly(spec, founding.nodes, prices)
+        expect_launch_within(spec.ec2.budget, spec.ec2.lease, *quoted)
+    grounds = list(looking)
+    identity, home_group = _claimed(founding, grounds[0])
+    # Whom the groups let in from other regions.
+    living = living_ones(instances(aws, spec.name, roles) if len(roles) > 1 else [])
+
+    def admit(base: Ground) -> str:
+        """The group in a region, with its rules."""
+        group = home_group
+        if base is not grounds[0]:
+            group = claim.ensured_group(
+                aws, founding.journal, base.region, identity, vpc=base.vpc, sleep=founding.sleep
+            )
+        access.allow(aws, base.region, group, spec, ssh_from=ssh_from, living=living)
+        return str(group["GroupId"])
+
+    # One after the other: the regions share the cluster's key file.
+    sites = {
+        base.region: _site(founding, identity, base, roles[base.region], admit) for base in grounds
+    }
+    return Launching(
+        aws=aws,
+        journal=founding.journal,
+        cluster=spec,
+        identity=identity,
+        sites=sites,
+        say=lambda text: report(NodeEvent(node=spec.name, kind="launching", detail=text)),
+        sleep=founding.sleep,
+    )
+
+
+def _claimed(founding: Founding, home: Ground) -> tuple[Identity, Mapping[str, object]]:
+    """Who the cluster is, and its home region's group; recorded here before anything is made."""
+    spec = founding.spec
+    wanted = Identity(
+        name=spec.name,
+        uid=claimed(founding.clusters, spec).uid,
+        expires=int(time.time() + spec.ec2.lease),
+        home=home.region,
+        version=importlib.metadata.version("cloister"),
+    )
+    identity, group = claim.claim(
+        founding.aws, founding.journal, wanted, vpc=home.vpc, sleep=founding.sleep
+    )
+    claimed(founding.clusters, spec, uid=identity.uid)
+    return identity, group
+
+
+def _site(
+    founding: Founding,
+    identity: Identity,
+    base: Ground,
+    roles: Sequence[str],
+    admit: Callable[[Ground], str],
+) -> Site:
+    aws, spec, entries = founding.aws, founding.spec, founding.journal
+    folder = cluster_folder(founding.clusters, spec.name)
+    # At the same time: each is a way to AWS and back, or two.
+    with ThreadPoolExecutor(1) as pool:
+        admitting = pool.submit(admit, base)
+        key_pair = access.ensured_key(aws, entries, base.region, identity, folder, spec.ec2)
+    strategies = {role: machine_of(spec, role).placement for role in roles}
+    return Site(
+        region=base.region,
+        vpc=base.vpc,
+        groups=(admitting.result(), *spec.ec2.security_groups),
+        key_pair=key_pair,
+        zones=base.zones,
+        subnets=base.subnets,
+        offered=base.offered,
+        images=base.images,
+        placement_groups=ensured_placement_groups(
+            aws, entries, base.region, identity, {r: s for r, s in strategies.items() if s}
+        ),
+    )
+
+
+def _fill(
+    launching: Launching, nodes: Sequence[Node], missing: Iterable[str], report: Report
+) -> set[str]:
+    """Launch those of the missing nodes of which there is no instance; the ids of those that are gone."""
+    name, wanted = launching.cluster.name, set(missing)
+    there = instances(launching.aws, name, launching.sites)
+    living = {instance.name for instance in living_ones(there)}
+    absent = [node for node in nodes if node.name in wanted and node.name not in living]
+    for node in absent:
+        report(NodeEvent(node=node.name, kind="launching"))
+    launch_batches(launching, batches(absent))
+    return {instance.id for instance in there if instance.is_gone}
+
+
+def _finish(launching: Launching) -> None:
+    """End what exists twice, schedule the end of the lease, and let the regions reach each other."""
+    aws, spec = launching.aws, launching.cluster
+    living = living_ones(instances(aws, spec.name, launching.sites))
+    double = surplus(living)
+    removing.terminate(aws, double, sleep=launching.sleep)
+    kept = [instance for instance in living if instance not in double]
+    prolonging.schedule(aws, launching.identity, kept, spec.ec2.schedule_role, launching.say)
+    if len(launching.sites) == 1:
+        return
+    ssh_from = access.networks(spec.ec2)
+    for region in launching.sites:
+        group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
+        if group is not None:
+            access.allow(aws, region, group, spec, ssh_from=ssh_from, living=living)
+
+
+def _where(instance: Instance) -> str:
+    return f"{instance.id} {instance.address} {instance.machine} in {instance.zone}"

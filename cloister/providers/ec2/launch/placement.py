@@ -1,0 +1,58 @@
+"""Placement groups: one per role that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cloister.providers.ec2 import tags
+from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.journal import Journal
+from cloister.providers.ec2.tags import Identity
+
+_PARTITIONS = 7
+
+
+def ensured_placement_groups(
+    aws: Aws,
+    journal: Journal,
+    region: str,
+    identity: Identity,
+    strategies: Mapping[str, str],
+) -> dict[str, str]:
+    """Role → the name of its group, made if there is none."""
+    return {
+        role: _ensured(aws, journal, region, identity, role, strategy)
+        for role, strategy in strategies.items()
+    }
+
+
+def placement_group_name(name: str, role: str) -> str:
+    return f"cloister-{name}-{role}"
+
+
+def _ensured(
+    aws: Aws,
+    journal: Journal,
+    region: str,
+    identity: Identity,
+    role: str,
+    strategy: str,
+) -> str:
+    name = placement_group_name(identity.name, role)
+    request: dict[str, Any] = {
+        "GroupName": name,
+        "Strategy": strategy,
+        "TagSpecifications": tags.specification(["placement-group"], identity.tags()),
+    }
+    if strategy == "partition":
+        request["PartitionCount"] = _PARTITIONS
+    intent = journal.intend(region, "create_placement_group", request)
+    try:
+        aws.asked(region, "create_placement_group", **request)
+    except AwsError as error:
+        if error.code != "InvalidPlacementGroup.Duplicate":
+            journal.settle(intent, error.code, refused=True)
+            raise
+    journal.settle(intent, "made")
+    return name

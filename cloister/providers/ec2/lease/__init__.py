@@ -1,0 +1,1 @@
+"""When a cluster ends by itself."""

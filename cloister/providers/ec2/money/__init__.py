@@ -1,0 +1,1 @@
+"""What nodes cost, and how many an account may have."""

@@ -1,0 +1,1 @@
+"""What an identity must be permitted, and whether it is."""
