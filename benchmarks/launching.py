@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -357,6 +358,8 @@ def progress(row: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     chosen = options(arguments)
+    # An ended benchmark ends its clouds: as an exception, so that every `finally` runs.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if chosen.sshds:
         print(json.dumps(with_sshds(chosen.sshds)))
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from cloister.providers.ec2.image.images import Image
 from cloister.providers.ec2.launch.userdata import lease_script
 from cloister.providers.ec2.tags import Identity
 
-# AWS takes five launch calls at once and then two a second, and advises five of 100 instead of one of 500.
+# In each region AWS takes five launch calls at once and then two a second; it advises five of 100 instead
+# of one of 500.
 CALLS_AT_ONCE = 5
 BATCH_MIN, BATCH_MAX = 20, 100
 
@@ -94,12 +96,27 @@ def machine_of(cluster: ClusterSpec, role: str) -> MachineSpec:
 
 def batches(nodes: Sequence[Node]) -> list[Batch]:
     """The nodes, which have their regions, in launch calls of consecutive numbers."""
-    size = min(BATCH_MAX, max(BATCH_MIN, math.ceil(len(nodes) / CALLS_AT_ONCE)))
+    regions = itertools.groupby(_runs(nodes), key=lambda run: run[0].region)
+    return [batch for _, runs in regions for batch in _batches(list(runs))]
+
+
+def _batches(runs: Sequence[Sequence[Node]]) -> list[Batch]:
+    """Of one region."""
+    size = _size([len(run) for run in runs])
     return [
         Batch(region=part[0].region, roles=part[0].roles, first=part[0].number, count=len(part))
-        for run in _runs(nodes)
+        for run in runs
         for part in (run[at : at + size] for at in range(0, len(run), size))
     ]
+
+
+def _size(counts: Sequence[int]) -> int:
+    """The smallest with which all are launched at once; else the one with the fewest calls."""
+    smallest = max(BATCH_MIN, math.ceil(sum(counts) / CALLS_AT_ONCE))
+    for size in range(smallest, BATCH_MAX):
+        if sum(math.ceil(count / size) for count in counts) <= CALLS_AT_ONCE:
+            return size
+    return BATCH_MAX
 
 
 def _runs(nodes: Sequence[Node]) -> Iterator[list[Node]]:

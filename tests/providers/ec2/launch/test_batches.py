@@ -90,13 +90,27 @@ def test_nodes_with_gaps_between_them_are_launched_apart() -> None:
     assert [str(batch) for batch in batches(nodes)] == ["workers[1-2]", "workers[4-6]"]
 
 
-@pytest.mark.parametrize(("count", "calls_max"), [(100, 5), (500, 20), (1000, 25)])
-def test_many_nodes_take_few_calls(count: int, calls_max: int) -> None:
-    found = batches(planned_nodes(cluster(roles={"workers": count})))
-    assert len(found) <= calls_max
-    assert sum(batch.count for batch in found) == count
-    names = [name for batch in found for name in batch.names]
-    assert names == [f"workers{number}" for number in range(1, count + 1)]
+@pytest.mark.parametrize(
+    ("roles", "sizes"),
+    [
+        ({"workers": 30}, [20, 10]),
+        ({"workers": 100}, [20] * 5),
+        ({"manager": 1, "workers": 99}, [1, 25, 25, 25, 24]),
+        ({"workers": 500}, [100] * 5),
+        ({"workers": 1000}, [100] * 10),
+        ({"manager": 1, "workers": 999}, [1, *[100] * 9, 99]),
+        ({"workers": {"regions": {"eu-west-1": 100, "us-east-1": 200}}}, [20] * 5 + [40] * 5),
+        ({f"r{number}": 30 for number in range(6)}, [30] * 6),
+    ],
+)
+def test_what_aws_takes_at_once_is_launched_at_once_and_more_in_few_calls(
+    roles: dict[str, object], sizes: list[int]
+) -> None:
+    nodes = planned_nodes(cluster(roles=roles))
+    found = batches(nodes)
+    assert [batch.count for batch in found] == sizes
+    names = {name for batch in found for name in batch.names}
+    assert names == {node.name for node in nodes}
 
 
 def test_the_rest_of_a_batch_is_what_did_not_fit() -> None:
