@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cloister.providers.ec2 import permissions  # noqa: E402
+from cloister.providers.ec2.permission import permissions  # noqa: E402
 
 FOLDER = ROOT / "docs" / "iam"
 # To be replaced by one's own account, as docs/iam/README.md says.

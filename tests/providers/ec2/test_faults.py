@@ -133,7 +133,7 @@ def test_what_does_not_pass_stops_the_launch_with_what_to_do(account: Account) -
 
 
 def test_no_rate_at_all_ends_in_an_error(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloister.providers.ec2.api._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("cloister.providers.ec2.api._PATIENCE_LAUNCHING_S", 1.0)
     account.cloud.set(refuse=[refusing("RunInstances", "RequestLimitExceeded", None, 503)])
     try:
         with pytest.raises(ProviderError, match="RequestLimitExceeded") as caught:

@@ -100,15 +100,17 @@ def live(account: Account, tmp_path: Path) -> None:
 
 def leave_a_volume_and_an_address(account: Account) -> None:
     """Of a cluster that is gone."""
-    marks = tags.Identity(name=account.name, uid=f"{account.name}.1", expires=1, home="us-east-1")
+    marks = tags.Identity(
+        name=account.name, uid=f"{account.name}.1", expires=1, home="us-east-1", version="0"
+    )
     ec2 = boto3.client("ec2", region_name="us-east-1")
     ec2.create_volume(
         AvailabilityZone="us-east-1a",
         Size=1,
-        TagSpecifications=tags.specification(["volume"], marks.tags("0")),
+        TagSpecifications=tags.specification(["volume"], marks.tags()),
     )
     account.cloud.set(policy=None)
-    ec2.allocate_address(TagSpecifications=tags.specification(["elastic-ip"], marks.tags("0")))
+    ec2.allocate_address(TagSpecifications=tags.specification(["elastic-ip"], marks.tags()))
     account.cloud.set(policy=POLICY)
 
 
