@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Container, Iterable, Mapping
 
-from cloister.plan.images import ObservedImages, OwnImage, OwnSnapshot, Pruning, RemovedImage
+from cloister.plan.images import ObservedImages, OwnImage, Pruning, RemovedImage, orphans
 
 INSTANCE, SCHEDULE = "instance", "schedule"
 # Timers of nodes count in minutes, and their clocks may be a little off.
@@ -100,19 +100,14 @@ def _judged(thing: Belonging, cluster_ends: int | None, now: float) -> Garbage |
 def garbage_images(seen: ObservedImages) -> Pruning:
     """Of one region: failed images, and what a removal left that was cut off. Only what cloister baked."""
     failed = [image for image in seen.images if image.is_cloisters and image.state == "failed"]
-    bakes = {image.bake for image in seen.images}
     return Pruning(
         region=seen.region,
         prefix="",
         removed=tuple(_with_snapshots(seen, image) for image in failed),
-        orphans=tuple(one for one in seen.snapshots if _is_orphan(one, bakes)),
+        orphans=tuple(orphans(seen)),
         kept=(),
     )
 
 
 def _with_snapshots(seen: ObservedImages, image: OwnImage) -> RemovedImage:
     return RemovedImage(image=image, snapshots=seen.snapshots_of(image))
-
-
-def _is_orphan(snapshot: OwnSnapshot, bakes: set[str]) -> bool:
-    return snapshot.settled and snapshot.bake not in bakes

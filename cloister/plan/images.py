@@ -130,7 +130,7 @@ def pruning(seen: ObservedImages, *, prefix: str, keep: int) -> Pruning:
             for image in ours
             if image.id not in stay
         ),
-        orphans=tuple(_orphans(seen, prefix)),
+        orphans=tuple(one for one in orphans(seen) if one.prefix == prefix),
         kept=tuple(kept),
     )
 
@@ -149,7 +149,7 @@ def _why(image: OwnImage, newest: Mapping[str, int], seen: ObservedImages) -> st
 
 
 def _newest_first(images: Iterable[OwnImage]) -> list[OwnImage]:
-    return sorted(images, key=lambda image: (image.created, image.id), reverse=True)
+    return sorted(images, key=lambda image: (image.created, image.name, image.id), reverse=True)
 
 
 def _first_of_each_architecture(images: Sequence[OwnImage], keep: int) -> dict[str, int]:
@@ -163,15 +163,12 @@ def _first_of_each_architecture(images: Sequence[OwnImage], keep: int) -> dict[s
     return places
 
 
-def _orphans(seen: ObservedImages, prefix: str) -> Iterable[OwnSnapshot]:
-    """A snapshot that is still being written has an image, which may only not be seen yet."""
+def orphans(seen: ObservedImages) -> Iterable[OwnSnapshot]:
+    """Snapshots of images that are gone. One that is still being written has an image, which may only not be seen yet."""
     bakes = {image.bake for image in seen.images if image.bake}
     used = {snapshot for image in seen.images for snapshot in image.snapshots}
     return (
         snapshot
         for snapshot in seen.snapshots
-        if snapshot.prefix == prefix
-        and snapshot.settled
-        and snapshot.bake not in bakes
-        and snapshot.id not in used
+        if snapshot.settled and snapshot.bake not in bakes and snapshot.id not in used
     )

@@ -85,7 +85,10 @@ def _named(
     images: Iterable[Mapping[str, Any]], prefix: str
 ) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """All, oldest first, and those of them whose name begins so."""
-    found = sorted(images, key=lambda image: (image["CreationDate"], image["ImageId"]))
+    # AWS tells whole seconds; names that `bake` gives tell more.
+    found = sorted(
+        images, key=lambda image: (image["CreationDate"], image.get("Name", ""), image["ImageId"])
+    )
     return found, [image for image in found if image.get("Name", "").startswith(prefix)]
 
 
