@@ -335,7 +335,7 @@ def test_the_names_of_the_nodes_are_on_every_node(launched: Caller) -> None:
     for folder in folders:
         (folder / "workers.txt").write_text("damaged\n")
     called = launched.ok("copy-dns")
-    assert "verified on 3 nodes" in called.stdout
+    assert "manager1,workers[1-2]: 6 files verified" in called.stdout
     here = launched.folder / "servers"
     names = {path.name for path in here.glob("*.txt")}
     assert {"manager.txt", "workers.txt", "servers.txt", "mpi_hosts.txt"} <= names
