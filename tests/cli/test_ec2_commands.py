@@ -91,7 +91,7 @@ def test_a_flat_json_lives_a_whole_life(user: User) -> None:
     user.ok("launch")
     assert user.file("servers/master.txt") == user.file("servers/manager.txt")
     assert len(user.file("servers/servers.txt").splitlines()) == 2
-    assert "files verified on 3 nodes" in user.ok("copy-dns").stdout
+    assert "master1,workers[1-2]: " in user.ok("copy-dns").stdout
     said = user.ok("run-command", "-r", "workers", "echo \"it costs $((40 + 2)) 'dollars'\"").stdout
     assert "workers[1-2]:\n  it costs 42 'dollars'" in said
     [shown] = [one for one in user.ok("ls", "--json").json if one["name"] == user.name]
