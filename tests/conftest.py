@@ -90,3 +90,21 @@ def account(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     yield account
     account.destroy()
     assert account.billable() == []
+
+
+@pytest.fixture
+def up(account: Account, tmp_path: Path) -> Callable[..., Cluster]:
+    """`up(ec2={"lease": "1h"})` launches the cluster with these changes, until its nodes can be used."""
+    from cloister.deploy.bringing_up import bring_up
+
+    def launched(**changes: Any) -> Cluster:
+        return bring_up(
+            account.spec(**changes),
+            state=account.state,
+            servers=tmp_path / "servers",
+            wait_s=10,
+            report=account.events.append,
+            say=lambda text: None,
+        )
+
+    return launched

@@ -12,30 +12,12 @@ from cloud.client import Cloud
 from ec2_account import Account
 
 from cloister.cluster.lifecycle import open_cluster
-from cloister.deploy.bringing_up import bring_up
 from cloister.deploy.leases import extend
 from cloister.errors import CloisterError, UsageError
 from cloister.transport.links import Links
 
 HOUR_S = 3600
 ROLE = "arn:aws:iam::123456789012:role/cloister-schedule"
-
-
-@pytest.fixture
-def up(account: Account, tmp_path: Path) -> Callable[..., Any]:
-    """Launches the cluster so that its nodes can be reached; with changes to its specification."""
-
-    def launched(**changes: Any) -> Any:
-        return bring_up(
-            account.spec(**changes),
-            state=account.state,
-            servers=tmp_path / "servers",
-            wait_s=10,
-            report=account.events.append,
-            say=lambda text: None,
-        )
-
-    return launched
 
 
 def leases(account: Account) -> list[float]:

@@ -14,7 +14,6 @@ from cloud.using import eventually
 from ec2_account import Account
 
 from cloister.cluster.lifecycle import open_cluster
-from cloister.deploy.bringing_up import bring_up
 from cloister.errors import HostKeyChanged, ProviderError
 from cloister.transport.links import Links
 
@@ -23,23 +22,6 @@ ONE = {"workers": 1}
 
 def refusing(action: str, code: str, nth: int | None = None, status: int = 400) -> dict[str, Any]:
     return {"action": action, "nth": nth, "code": code, "status": status}
-
-
-@pytest.fixture
-def up(account: Account, tmp_path: Path) -> Callable[..., Any]:
-    """Launches the cluster, and ends when all of its nodes can be used."""
-
-    def launched(**changes: Any) -> Any:
-        return bring_up(
-            account.spec(**changes),
-            state=account.state,
-            servers=tmp_path / "servers",
-            wait_s=10,
-            report=account.events.append,
-            say=lambda text: None,
-        )
-
-    return launched
 
 
 NO_ROOM = {
