@@ -13,7 +13,7 @@ def speed_table(rows: Sequence[Row]) -> str:
     """All peers at one number of nodes, then at the next."""
     lines = [
         "| nodes | | calls: RunInstances | describe | tags | other | for a single instance | refused "
-        "| all answer, s | × slowest's own boot | returns after, s | client CPU s | rounds |",
+        "| all answer, s | × slowest's own boot | returns after, s | its CPU s | rounds |",
         "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for count in sorted({row["nodes"] for row in rows}):

@@ -10,6 +10,8 @@ from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.observing import Instance, in_order, instances
 
+# So many are looked at in one call in no time.
+_FEW = 100
 # AWS takes 200 values in all filters of a call, and some are for the cluster.
 _IDS_MAX = 190
 _ENDING = ("shutting-down", "terminated", "stopping", "stopped")
@@ -29,7 +31,7 @@ class Watch:
         names: nodes that have not arrived yet, as far as is known.
         """
         living = [instance for instance in self._known.values() if not instance.is_gone]
-        if not names <= {instance.name for instance in living}:
+        if len(living) <= _FEW or not names <= {instance.name for instance in living}:
             self._learn(self._regions)
         elif len(names) > len(living) / 2:
             self._learn(self._regions, *self._in("running", *_ENDING))
