@@ -10,7 +10,7 @@ import pytest
 from cloud.client import Cloud
 from ec2_account import Account
 
-from cloister.providers.ec2 import watching
+from cloister.providers.ec2.launch import watching
 
 PAUSE_S, TRIES_MAX = 0.02, 1000
 
