@@ -77,11 +77,11 @@ def actions(calls: list[Call]) -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("account", [0.5], indirect=True)
+@pytest.mark.parametrize("account", [1.0], indirect=True)
 def test_a_hundred_nodes_are_ready_little_later_than_the_slowest_of_them_can_be(
     account: Account,
 ) -> None:
-    """From the command's first line on; at half of the published times, where our own time counts double."""
+    """From the command's first line on, at the published times, which leave ours five seconds on a busy machine."""
     timed = Timed(account, 100)
     ratio = timed.all_ready_s / timed.slowest_boot_s
     print(f"100 nodes ready in {timed.all_ready_s:.2f} s, {ratio:.3f} of the slowest's own boot")
