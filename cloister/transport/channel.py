@@ -99,6 +99,14 @@ class Pending:
         return self._value
 
 
+# What paramiko raises when the other side is gone: the second one when it writes at that very moment.
+_ENDED = (OSError, EOFError)
+
+
+def _not_sent(error: Exception) -> str:
+    return f"sending failed: {str(error) or 'the connection ended'}"
+
+
 class Channel:
     """An agent that runs on `node` as long as this channel is open."""
 
@@ -159,7 +167,8 @@ class Channel:
         """End the agent, and with it all its attached processes."""
         self._post.remove(self)
         if self._ssh is not None:
-            self._ssh.close()
+            with contextlib.suppress(*_ENDED):
+                self._ssh.close()
         self._fail_all(ConnectionLost(self.node.name, "the channel was closed"))
 
     @property
@@ -190,8 +199,8 @@ class Channel:
             with self._send_lock:
                 self._sent_at = time.monotonic()
                 self._ssh.sendall(frames)
-        except OSError as error:
-            self._lose(f"sending failed: {error}")
+        except _ENDED as error:
+            self._lose(_not_sent(error))
             raise self._lost or error from None
 
     def keep_alive(self) -> None:
@@ -205,8 +214,8 @@ class Channel:
             try:
                 if self._ssh.send_ready():
                     self._ssh.sendall(_HEADER.pack(0, ord("p"), 0))
-            except OSError as error:
-                self._lose(f"sending failed: {error}")
+            except _ENDED as error:
+                self._lose(_not_sent(error))
             finally:
                 self._send_lock.release()
 
@@ -308,8 +317,8 @@ class Channel:
                 self._incoming += self._ssh.recv(_READ_BYTES)
                 self._heard_at = time.monotonic()
             closed = self._ssh.in_buffer.read_ready() is False and self._ssh.eof_received
-        except OSError as error:
-            self._lose(str(error))
+        except _ENDED as error:
+            self._lose(str(error) or "the connection ended")
             return
         try:
             if self._state != "talking":
@@ -407,8 +416,8 @@ class Channel:
         try:
             with self._send_lock:
                 self._ssh.sendall(data)
-        except OSError as error:
-            self._lose(f"sending failed: {error}")
+        except _ENDED as error:
+            self._lose(_not_sent(error))
             return
         self._greeted.set()
 

@@ -95,3 +95,27 @@ def test_a_login_shell_that_never_ends_its_start_up_is_given_up(
     with Links() as links, pytest.raises(ConnectionLost, match=r"within 1 s.*thinking"):
         links.channel(own_node)
     assert time.monotonic() - began < 5.0
+
+
+class _Gone:
+    """As paramiko's channel when the other side goes away while it writes."""
+
+    closed = True
+
+    def sendall(self, data: bytes) -> None:
+        raise EOFError
+
+    def close(self) -> None:
+        raise EOFError
+
+
+def test_a_node_that_goes_away_while_it_is_written_to_is_a_lost_connection(
+    own_node: Node,
+) -> None:
+    """An EOFError that got out would look like the end of the user's input."""
+    with Links() as links:
+        channel = Channel(own_node, None, links._post)
+        channel._ssh = _Gone()
+        with pytest.raises(ConnectionLost, match="sending failed: the connection ended"):
+            channel.call("facts")
+        channel.close()
