@@ -5,7 +5,10 @@ BENCH_NEEDS = $(RUN_NEEDS) pdsh
 # Flintrock pins a boto3 of its own; without it the benchmark goes on and says so.
 FLINTROCK = .venv/flintrock
 
-.PHONY: demo demo-ec2 test check format bench bench-launch clean
+# Where it is set, every command of the tests would compile all of cloister anew.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: demo demo-ec2 test sweep check format bench bench-launch clean
 
 demo:
 	@scripts/prepare.sh $(RUN_NEEDS)
@@ -18,6 +21,11 @@ demo-ec2:
 test:
 	@scripts/prepare.sh $(TEST_NEEDS)
 	@.venv/bin/python -m pytest -n 4 --dist worksteal $(TESTS)
+
+# Far longer than `test`: every kill that there is, in every kind of weather.
+sweep:
+	@scripts/prepare.sh $(TEST_NEEDS)
+	@SWEEP=whole .venv/bin/python -m pytest -n 4 --dist worksteal tests/proof/*_crashes.py $(TESTS)
 
 check:
 	@scripts/prepare.sh $(TEST_NEEDS)

@@ -23,6 +23,22 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("here")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each of the parallel workers is given an equal stretch of the tests, and takes from others' when it
+    has no more: the slow ones are dealt out to the beginnings, so that none is left to be waited for."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = [item for item in items if not item.get_closest_marker("slow")]
+    length = -(-len(items) // workers)
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):
+        mine = slow[worker::workers]
+        taken = length * (worker + 1) - len(dealt) - len(mine)
+        dealt += [*mine, *others[:taken]]
+        del others[:taken]
+    items[:] = dealt + others
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """How often something was killed: a sweep that has lost its cases would pass as well."""
     crashes = [
@@ -86,6 +102,8 @@ def account(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A cluster name of its own for each test; nothing of it may be left."""
     for name, value in cloud.variables.items():
         monkeypatch.setenv(name, value)
+    # Far above the simulation's delays; AWS's would keep a destroy waiting for what another one removed.
+    monkeypatch.setattr("cloister.providers.ec2.api.VISIBLE_WITHIN_S", 1.5)
     account = Account(cloud, tmp_path / "state", f"t{secrets.token_hex(4)}")
     yield account
     account.destroy()

@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forked import Program
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("cloister")
+_PROGRAM = Program()
 WITHIN_S = 90.0
 # A child that has ended may leave its pseudo-terminal open for an instant.
 _TERMINAL_S = 60.0
@@ -49,17 +52,14 @@ class Caller:
         return {**kept, "CLOISTER_STATE": str(self.state), "TERM": "xterm", "COLUMNS": "100"}
 
     def __call__(self, *arguments: str, **env: str) -> Called:
-        done = subprocess.run(
-            [PROGRAM, *arguments],
-            cwd=self.folder,
-            env={**self.environment, **env},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=WITHIN_S,
+        status, stdout, stderr = _PROGRAM.run(
+            [str(argument) for argument in arguments],
+            self.folder,
+            {**self.environment, **env},
+            WITHIN_S,
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Called(status=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        assert "Traceback" not in stderr, stderr
+        return Called(status=status, stdout=stdout, stderr=stderr)
 
     def ok(self, *arguments: str, **env: str) -> Called:
         called = self(*arguments, **env)

@@ -7,33 +7,24 @@ import os
 import time
 from pathlib import Path
 
-# Those that have called before are looked at first: mostly it is one of them again.
-REMEMBERED = 16
 # The kernel's list can lack a line if it changes while it is read.
 ATTEMPTS = 5
 PAUSE_S = 0.005
 
 
-class Callers:
-    def __init__(self) -> None:
-        self._recent: list[int] = []
+def caller(port: int, server_port: int) -> int | None:
+    """The process that holds the connection between these ports of 127.0.0.1, if it still does."""
+    for _ in range(ATTEMPTS):
+        inode = _inode(port, server_port)
+        if inode is not None and (found := _holder(inode)) is not None:
+            return found
+        time.sleep(PAUSE_S)
+    return None
 
-    def pid(self, port: int, server_port: int) -> int | None:
-        """The process that holds the connection between these ports of 127.0.0.1, if it still does."""
-        for _ in range(ATTEMPTS):
-            inode = _inode(port, server_port)
-            if inode is not None and (found := self._holder(inode)) is not None:
-                return found
-            time.sleep(PAUSE_S)
-        return None
 
-    def _holder(self, inode: str) -> int | None:
-        wanted = f"socket:[{inode}]"
-        for pid in [*self._recent, *_all_pids()]:
-            if _holds(pid, wanted):
-                self._recent = [pid, *[one for one in self._recent if one != pid]][:REMEMBERED]
-                return pid
-        return None
+def _holder(inode: str) -> int | None:
+    wanted = f"socket:[{inode}]"
+    return next((pid for pid in _newest_first() if _holds(pid, wanted)), None)
 
 
 def _inode(port: int, server_port: int) -> str | None:
@@ -47,7 +38,7 @@ def _inode(port: int, server_port: int) -> str | None:
     return None
 
 
-def _all_pids() -> list[int]:
+def _newest_first() -> list[int]:
     pids = [int(process.name) for process in Path("/proc").glob("[0-9]*")]
     return sorted((pid for pid in pids if pid != os.getpid()), reverse=True)
 

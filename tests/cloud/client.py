@@ -6,8 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-import subprocess
-import sys
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -15,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from cloud.forks import Forker, Server
+
 STARTS_WITHIN_S = 30.0
 ENDS_WITHIN_S = 15.0
 ANSWERS_WITHIN_S = 60.0
 PAUSE_S = 0.01
 LOG_LINES = 30
-_SERVER = Path(__file__).resolve().parent / "server.py"
+_FORKER = Forker()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Call:
     action: str
     region: str
     parameters: dict[str, Any]
+    # Of the caller, if it was killed.
     pid: int | None
     error: str
     fate: str
@@ -41,7 +43,7 @@ class Call:
 
 
 class Cloud:
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, folder: Path, process: Server, port: int) -> None:
         self.folder = folder
         self.process = process
         self.endpoint = f"http://127.0.0.1:{port}"
@@ -54,7 +56,7 @@ class Cloud:
         (folder / "settings.json").write_text(json.dumps(settings))
         # Of an earlier server in the same folder.
         (folder / "port").unlink(missing_ok=True)
-        process = _server(folder)
+        process = _FORKER.start(folder)
         try:
             yield cls(folder, process, _port(folder, process))
         finally:
@@ -144,36 +146,19 @@ class Cloud:
             raise ValueError(json.load(error)["error"]) from error
 
 
-def _server(folder: Path) -> subprocess.Popen[bytes]:
-    with (folder / "server.log").open("ab") as log:
-        return subprocess.Popen(
-            [
-                *(sys.executable, _SERVER, "--folder", folder),
-                *("--settings", folder / "settings.json", "--while-stdin-open"),
-            ],
-            # Held open by this process: the server ends with it, however it ends.
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def _port(folder: Path, process: subprocess.Popen[bytes]) -> int:
+def _port(folder: Path, process: Server) -> int:
     limit_s = time.monotonic() + STARTS_WITHIN_S
     while not (folder / "port").exists():
-        if process.poll() is not None or time.monotonic() > limit_s:
+        if process.wait(0) or time.monotonic() > limit_s:
             lines = (folder / "server.log").read_text(errors="replace").splitlines()
             raise RuntimeError("the cloud did not start:\n" + "\n".join(lines[-LOG_LINES:]))
         time.sleep(PAUSE_S)
     return int((folder / "port").read_text())
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
+def _end(process: Server) -> None:
+    process.send_signal(signal.SIGTERM)
+    if not process.wait(ENDS_WITHIN_S):
+        process.send_signal(signal.SIGKILL)
         process.wait(ENDS_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+    process.close()

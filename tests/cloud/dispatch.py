@@ -18,7 +18,7 @@ from botocore.model import OperationNotFoundError
 from cloud import incoming, replies, schedules, wire
 from cloud.actions import OURS, left_to_moto
 from cloud.authorization import authorize
-from cloud.callers import Callers
+from cloud.callers import caller
 from cloud.control import Control
 from cloud.faults import Fate, Faults, expired
 from cloud.incoming import Incoming
@@ -40,7 +40,6 @@ class Application:
         self._journal = Journal(folder / "calls.jsonl")
         self._faults = Faults(world.settings)
         self._throttle = Throttle()
-        self._callers = Callers()
         self._moto = MotoSide()
         self._control = Control(world, self._journal, self._faults)
 
@@ -68,28 +67,22 @@ class Application:
         except KeyError as error:
             protocol = "json" if "HTTP_X_AMZ_TARGET" in environ else "rest-xml"
             return replies.refused(protocol, not_simulated(f"the service {error}"))
-        entry = self._journal.begin(call, self._caller(environ, call))
+        entry = self._journal.begin(call)
         try:
             return self._meet(environ, call, entry)
         finally:
             self._journal.finish(entry)
 
-    def _caller(self, environ: Environ, call: Incoming) -> int | None:
-        settings = self._world.settings
-        if not settings.note_callers and settings.kill_caller is None:
-            return None
-        return self._callers.pid(call.port, int(environ["SERVER_PORT"]))
-
     def _meet(self, environ: Environ, call: Incoming, entry: Entry) -> Reply | None:
         with self._world.lock:
             fate = self._faults.fate(call.action)
         if fate.kill == "before":
-            _kill(entry, "before")
+            _kill(environ, call, entry, "before")
             return None
         reply = self._carried_out(environ, call, fate, entry)
         entry.error = reply.error_code
         if fate.kill == "after":
-            _kill(entry, "after")
+            _kill(environ, call, entry, "after")
             return None
         if fate.lost:
             entry.fate = "lost"
@@ -161,8 +154,9 @@ def _asked(call: Incoming) -> dict[str, Any]:
         raise Refusal("InvalidAction", f"The action {call.action} is not valid") from error
 
 
-def _kill(entry: Entry, when: str) -> None:
+def _kill(environ: Environ, call: Incoming, entry: Entry, when: str) -> None:
     entry.fate = f"killed {when}"
+    entry.pid = caller(call.port, int(environ["SERVER_PORT"]))
     if entry.pid is None:
         raise RuntimeError(f"the caller of {entry.action} cannot be found")
     os.kill(entry.pid, signal.SIGKILL)

@@ -14,7 +14,8 @@ from cloud.incoming import Incoming
 
 @dataclasses.dataclass(kw_only=True)
 class Entry:
-    """`fate` is "answered", "lost", "killed before" or "killed after"; `error` a code or "".
+    """`fate` is "answered", "lost", "killed before" or "killed after"; `error` a code or ""; `pid` of a caller
+    that was killed.
 
     granted: what of the caller's policy permitted it, if it has one.
     """
@@ -25,7 +26,7 @@ class Entry:
     action: str
     region: str
     parameters: dict[str, Any]
-    pid: int | None
+    pid: int | None = None
     error: str = ""
     fate: str = "answered"
     granted: list[str] = dataclasses.field(default_factory=list)
@@ -37,7 +38,7 @@ class Journal:
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
 
-    def begin(self, call: Incoming, pid: int | None) -> Entry:
+    def begin(self, call: Incoming) -> Entry:
         with self._lock:
             entry = Entry(
                 number=len(self._entries) + 1,
@@ -46,7 +47,6 @@ class Journal:
                 action=call.action,
                 region=call.region,
                 parameters=call.of_note(),
-                pid=pid,
             )
             self._entries.append(entry)
         return entry

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 if __name__ == "__main__":
     # As a script its folder would be first, with names in it that the standard library has too.
@@ -40,16 +40,28 @@ class _Quiet(WSGIRequestHandler):
 
 
 def main() -> None:
-    _allow_many_files()
     arguments = _arguments()
     folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    given = json.loads(arguments.settings.read_text()) if arguments.settings else {}
+    serve(
+        folder,
+        port=arguments.port,
+        settings=arguments.settings,
+        while_stdin_open=arguments.while_stdin_open,
+    )
+
+
+def serve(
+    folder: Path, *, port: int = 0, settings: Path | None = None, while_stdin_open: bool = False
+) -> NoReturn:
+    """Until SIGTERM, with all that is in the folder; then this process ends."""
+    _allow_many_files()
+    given = json.loads(settings.read_text()) if settings else {}
     world = World(changed(Settings(), given), folder)
-    server = _prepared(world, folder, arguments.port)
+    server = _prepared(world, folder, port)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: _stop(server))
-    if arguments.while_stdin_open:
+    if while_stdin_open:
         threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True).start()
     _announce(folder, server.port)
     server.serve_forever(poll_interval=POLL_S)

@@ -47,9 +47,6 @@ class Settings:
     refuse: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
     # {"action" ("any": all mutating calls, "every": describing ones too), "nth", "when": "before" or "after"}
     kill_caller: Mapping[str, Any] | None = None
-    # Whether the journal names the process of each call, which takes as long as most calls; one that is to
-    # be killed is found all the same.
-    note_callers: bool = True
     never_boots: list[int] = dataclasses.field(default_factory=list)
     fails_at_launch: list[int] = dataclasses.field(default_factory=list)
     # Why those fail: the code of their state reason.

@@ -202,10 +202,8 @@ def test_a_stopped_instance_is_dead_and_replaced_and_no_empty_line(
 
 
 def test_a_foreign_instance_in_the_clusters_group_is_named_and_left_alone(
-    account: Account, monkeypatch: pytest.MonkeyPatch
+    account: Account,
 ) -> None:
-    # What is made here is seen at once; the second destroy waits until it could be seen.
-    monkeypatch.setattr("cloister.providers.ec2.api.VISIBLE_WITHIN_S", 1.0)
     account.launch(roles={"workers": 1})
     ec2 = boto3.client("ec2", region_name="us-east-1")
     named = [{"Name": "tag:cloister:cluster", "Values": [account.name]}]

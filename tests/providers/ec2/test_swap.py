@@ -13,7 +13,6 @@ from ec2_account import Account
 
 from cloister.cluster.provided import provider_of
 from cloister.errors import UsageError
-from cloister.providers.ec2 import api
 from cloister.providers.ec2.swap import Volume, next_step
 from cloister.providers.provider import Swapping, Swaps
 
@@ -51,9 +50,8 @@ def test_without_a_volume_one_is_made() -> None:
 
 
 @pytest.fixture
-def slow(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """Volumes take their time; but a destroy does not wait as long for what may show up as it would at AWS."""
-    monkeypatch.setattr(api, "VISIBLE_WITHIN_S", 3.0)
+def slow(cloud: Cloud) -> Iterator[Cloud]:
+    """Volumes take their time."""
     cloud.set(volume_s=0.3)
     yield cloud
     cloud.set(volume_s=0.0, refuse=[], lose_reply=[])

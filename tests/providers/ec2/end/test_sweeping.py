@@ -13,7 +13,7 @@ from ec2_account import Account
 
 from cloister.cluster.garbage import Findings, collect_garbage, find_garbage
 from cloister.cluster.lifecycle import open_cluster
-from cloister.providers.ec2 import api, tags
+from cloister.providers.ec2 import tags
 from cloister.transport.links import Links
 
 HOUR_S = 3600
@@ -28,12 +28,6 @@ def ec2(cloud: Cloud) -> Any:
         aws_access_key_id="AKIASIMULATED0000000",
         aws_secret_access_key="simulated",
     )
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a journal tells of is looked for a minute long; here it is made and gone within seconds."""
-    monkeypatch.setattr(api, "VISIBLE_WITHIN_S", 1.5)
 
 
 def found(account: Account, state: Path) -> dict[str, list[str]]:
