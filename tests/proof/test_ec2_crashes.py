@@ -46,11 +46,11 @@ WEATHERS: dict[str, dict[str, Any]] = {
     },
     "scarce": {"capacity": {"us-east-1a/*/*": 1, "us-east-1b/*/*": 1}},
 }
-# Weather → the commands of which it changes the course; others are left out by default.
+# Weather → the commands whose course it changes most; others are left out by default.
 DEPEND = {
-    "late": ("launch", "destroy", "attach swap"),
+    "late": ("launch", "destroy", "extend"),
     "lossy": ("launch", "destroy", "attach swap"),
-    "scarce": ("launch", "destroy"),
+    "scarce": ("launch",),
 }
 VICTIM = Path(__file__).with_name("victims.py")
 LEASE_S = 4 * 3600
