@@ -126,6 +126,8 @@ def _command(order: dict[str, object], files: list[int]) -> None:
     try:
         status = cloister()
         sys.stdout.flush()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
     except BaseException:  # noqa: BLE001 - as Python itself would
         traceback.print_exc()
     finally:

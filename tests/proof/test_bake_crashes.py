@@ -54,6 +54,7 @@ class Sweep:
         name = f"t{secrets.token_hex(4)}"
         bakery = Bakery(self.cloud, self.folder / name, name, self.address)
         if self.command == "prune":
+            self.cloud.set(**WEATHERS[self.weather])
             self.done(bakery, "bake")
             # Else there may be nothing yet that it could remove.
             eventually(lambda: self._seen(bakery), "the image is seen")
@@ -111,8 +112,9 @@ class Sweep:
     def _seen(self, bakery: Bakery) -> bool:
         names = [{"Name": "name", "Values": [f"{bakery.name}*"]}]
         ec2 = client(self.cloud)
+        images = ec2.describe_images(Owners=["self"], Filters=names)["Images"]
         snapshots = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
-        return bool(ec2.describe_images(Owners=["self"], Filters=names)["Images"] and snapshots)
+        return bool(snapshots) and [image["State"] for image in images] == ["available"]
 
     def _finished(self, bakery: Bakery) -> int:
         """Bakes that were only killed when they had nothing more to do than to say so."""
