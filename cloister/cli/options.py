@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,13 +54,15 @@ class _Duration(click.ParamType):
         from cloister.config.fields import seconds
 
         try:
-            return float(value)
+            lasting_s = float(value)
         except ValueError:
-            pass
-        try:
-            return float(str(seconds(value)))
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
+            try:
+                lasting_s = float(str(seconds(value)))
+            except ValueError as error:
+                self.fail(f"{value!r}: {error}", param, ctx)
+        if not (math.isfinite(lasting_s) and lasting_s >= 0):
+            self.fail(f"{value!r} is no duration", param, ctx)
+        return lasting_s
 
 
 DURATION = _Duration()

@@ -50,8 +50,31 @@ def login_ami(context: Context) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+class _OfWords(click.Command):
+    """Its own options may stand behind the remote command; in the middle of one they belong to that."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        words: tuple[str, ...] = ctx.params.get("command") or ()
+        if len(words) > 1 and "--" not in given:
+            own = {
+                name for option in self.params for name in (*option.opts, *option.secondary_opts)
+            }
+            behind = given[given.index(words[0]) + 1 :]
+            taken = [one for one in behind if one.partition("=")[0] in own or one[:2] in own]
+            if taken:
+                raise click.UsageError(
+                    f"{taken[0]} stands between the words of the remote command, and is an option of"
+                    f" run-command too: quote the remote command, or write -- before it",
+                    ctx,
+                )
+        return rest
+
+
 @click.command(
     "run-command",
+    cls=_OfWords,
     context_settings={"ignore_unknown_options": True},
     epilog="Example: cloister run-command -r workers 'uname -r; nproc'",
 )

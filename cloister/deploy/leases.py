@@ -48,7 +48,9 @@ def extend(
         provider = provider_of(found.name, state, spec)
         if not isinstance(provider, Leased):
             raise only_on_ec2("extend", f"cluster {found.name}")
-        expires = int(time.time() + (lasting_s or provider.lease_s(found.name)))
+        if lasting_s is None:
+            lasting_s = provider.lease_s(found.name)
+        expires = int(time.time() + lasting_s)
         if found.expires is not None and expires < found.expires:
             raise UsageError(
                 f"the lease of cluster {found.name} ends later than that already:"

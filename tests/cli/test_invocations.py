@@ -35,6 +35,11 @@ FILES = {
 
 # Command line → exit status, and what the message says.
 INVOCATIONS: dict[str, tuple[int, str]] = {
+    "run-command tail -n 5 x.log": (2, "-n stands between the words of the remote command"),
+    "run-command rm -r workers old": (2, "quote the remote command"),
+    "run-command grep --config=x y z": (2, "an option of run-command too"),
+    "extend nan": (2, "no duration"),
+    "extend inf": (2, "no duration"),
     "frobnicate": (2, "No such command 'frobnicate'"),
     "launch --frobnicate": (2, "No such option"),
     "plan": (2, "no configuration"),
