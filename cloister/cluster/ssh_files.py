@@ -50,6 +50,9 @@ def _block(cluster: Cluster, node: Node, hops: _Hops, users: _OfUser) -> str:
         lines = [*_local_lines(node), *lines]
     else:
         lines = [*_manual_lines(node, hops, users), *lines]
+    if cluster.provider == "ec2" and node.key:
+        # A server hears six keys at most, and an agent may offer more than that before the right one.
+        lines.append(("IdentitiesOnly", "yes"))
     return _host(f"{alias(cluster.name, node)} {node.name}", lines)
 
 

@@ -46,6 +46,15 @@ def resolved(tmp_path, cluster, host):
     return dict(line.partition(" ")[::2] for line in answer.stdout.splitlines())
 
 
+def test_an_ec2_nodes_key_is_offered_before_all_that_an_agent_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        ssh_files, "ssh_settings", lambda host, **given: SshSettings(hostname="10.1.1.1")
+    )
+    cluster = dataclasses.replace(manual(key="/keys/mine"), provider="ec2")
+    found = resolved(tmp_path, cluster, "a")
+    assert (found["identitiesonly"], found["identityfile"]) == ("yes", "/keys/mine")
+
+
 def test_what_the_users_configuration_says_of_a_manual_node_is_kept(tmp_path, monkeypatch):
     settings = {
         "gpu1": SshSettings(hostname="10.1.1.1", port=2200, user="me", proxy_jump="hop"),

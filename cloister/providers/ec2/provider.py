@@ -56,11 +56,11 @@ class Ec2Provider:
     sleep: Callable[[float], None] = time.sleep
     # Profile and region → its clients: making one takes longer than a call.
     _known: dict[tuple[str | None, str | None], Aws] = dataclasses.field(default_factory=dict)
+    _recorded: dict[str, ClusterSpec] = dataclasses.field(default_factory=dict)
 
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """In the regions that the configuration or the record names, or in all of the account."""
-        folder = cluster_folder(self.clusters, name)
-        spec = self.spec or recorded_spec(folder)
+        spec = self._spec_of(name)
         aws = self._aws(spec)
         regions = (
             places.everywhere(aws, name, spec)
@@ -95,7 +95,7 @@ class Ec2Provider:
 
     def apply(self, plan: Plan, report: Report) -> None:
         folder = cluster_folder(self.clusters, plan.cluster)
-        spec = self.spec or recorded_spec(folder)
+        spec = self._spec_of(plan.cluster)
         aws = self._aws(spec)
         if plan.removes_cluster:
             known = places.everywhere(aws, plan.cluster, recorded_spec(folder))
@@ -155,17 +155,17 @@ class Ec2Provider:
     def _listed(self, name: str, spec: ClusterSpec | None, held: Holding, prices: Prices) -> Listed:
         seen = self._seen(name, spec, held.instances, held.things)
         # Clusters that were destroyed a moment ago still show instances, whose prices nobody wants.
-        paid = bill(prices, held.instances, time.time()) if seen.exists else None
+        paid = bill(prices, held.instances, time.time(), spec) if seen.exists else None
         return Listed(observed=seen, bill=paid, regions=held.regions)
 
     def bill(self, name: str) -> Bill | None:
-        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
+        spec = self._spec_of(name)
         aws = self._aws(spec)
         found = instances(aws, name, places.everywhere(aws, name, spec))
-        return bill(Prices(aws, self.clusters.parent), found, time.time())
+        return bill(Prices(aws, self.clusters.parent), found, time.time(), spec)
 
     def expect_within_budget(self, name: str, *, until: float, what: str) -> None:
-        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
+        spec = self._spec_of(name)
         if spec is None or not spec.ec2.budget.limits:
             return
         paid = self.bill(name)
@@ -175,7 +175,7 @@ class Ec2Provider:
     # --- the lease -------------------------------------------------------------------------------
 
     def lease_s(self, name: str) -> float:
-        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
+        spec = self._spec_of(name)
         return spec.ec2.lease if spec else Ec2Spec().lease
 
     def prolong(self, name: str, expires: int, say: Callable[[str], None]) -> None:
@@ -196,8 +196,17 @@ class Ec2Provider:
         living = living_ones(instances(aws, name, regions))
         prolonging.mark(aws, [i for i in living if i.name in told], expires)
 
+    def _spec_of(self, name: str) -> ClusterSpec | None:
+        """As configured, else as recorded; what a destroy goes on with when it has removed the record."""
+        if self.spec is not None:
+            return self.spec
+        found = recorded_spec(cluster_folder(self.clusters, name))
+        if found is not None:
+            self._recorded[name] = found
+        return self._recorded.get(name)
+
     def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
-        spec = self.spec or recorded_spec(cluster_folder(self.clusters, name))
+        spec = self._spec_of(name)
         aws = self._aws(spec)
         return aws, spec, places.configured_regions(aws, name, spec)
 

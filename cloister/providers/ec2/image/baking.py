@@ -78,10 +78,10 @@ def bake(
     _expect_name(prefix)
     journal = Journal(images_folder(state, aws, source.region) / FILE)
     baking = Baking(aws=aws, journal=journal, region=source.region, say=say, sleep=sleep)
-    intent = _continued(baking, source, prefix, anew=anew)
+    reboot = reboot and source.state == "running" and not source.cluster
+    intent = _continued(baking, source, prefix, anew=anew, reboot=reboot)
     is_new = intent is None
     if intent is None:
-        reboot = reboot and source.state == "running" and not source.cluster
         intent = journal.intend(source.region, _ACTION, _request(source, prefix, reboot))
         say(f"making {_name(intent)} of {source} in {source.region}, {_rebooting(source, reboot)}")
     try:
@@ -134,12 +134,16 @@ def _rebooting(source: ImageSource, reboot: bool) -> str:
 # --- continuing ----------------------------------------------------------------------------------
 
 
-def _continued(baking: Baking, source: ImageSource, prefix: str, *, anew: bool) -> Intent | None:
+def _continued(
+    baking: Baking, source: ImageSource, prefix: str, *, anew: bool, reboot: bool
+) -> Intent | None:
     """The bake to go on with, of which AWS has had the call; all others are history."""
     chosen = None
     for intent in baking.journal.open_intents:
         there = _described(baking, intent)
-        if not anew and chosen is None and _is_meant(intent, source, prefix, there):
+        # What AWS may not have heard of yet must not reboot what is not to be rebooted now.
+        may = there is not None or reboot or intent.request["NoReboot"]
+        if not anew and may and chosen is None and _is_meant(intent, source, prefix, there):
             chosen = intent
             since = time.strftime("%H:%M:%S", time.localtime(intent.time))
             baking.say(

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloister.config.ec2_spec import MachineSpec
+from cloister.config.spec import ClusterSpec
 from cloister.durable import read_json, write_json
 from cloister.errors import ProviderError
 from cloister.plan.observed import Bill
 from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.launch.batches import machine_of
 from cloister.providers.ec2.observing import Instance
 from cloister.providers.ec2.tags import Identity
 
@@ -128,8 +131,15 @@ class Prices:
         return max(found) if found else None
 
 
-def bill(prices: Prices, found: Sequence[Instance], now: float) -> Bill | None:
-    """Of the latest cluster among these, the ended nodes too. Machines and addresses; disks are cents."""
+def gigabytes(machine: MachineSpec) -> int:
+    """GiB of a node's volumes, as far as they are configured."""
+    return (machine.disk or 0) + (machine.swap or 0)
+
+
+def bill(
+    prices: Prices, found: Sequence[Instance], now: float, spec: ClusterSpec | None
+) -> Bill | None:
+    """Of the latest cluster among these, the ended nodes too: machines, addresses, and the disks of `spec`."""
     if not found:
         return None
     latest = max(found, key=lambda instance: instance.launched).identity
@@ -141,6 +151,8 @@ def bill(prices: Prices, found: Sequence[Instance], now: float) -> Bill | None:
             "spot" if instance.spot else "on-demand", instance.region, instance.machine
         )
         dollars = price.dollars + ADDRESS_PER_HOUR if price else None
+        if dollars is not None and spec is not None and instance.roles[0] in spec.roles:
+            dollars += disk_per_hour(gigabytes(machine_of(spec, instance.roles[0])))
         hours = max(0.0, (instance.ended or now) - instance.launched) / 3600
         so_far.append(None if dollars is None else dollars * hours)
         if not instance.is_gone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.launch.batches import batches, machine_of
 from cloister.providers.ec2.launch.sites import ground, roles_by_region
-from cloister.providers.ec2.money.prices import ADDRESS_PER_HOUR, Prices, disk_per_hour
+from cloister.providers.ec2.money.prices import ADDRESS_PER_HOUR, Prices, disk_per_hour, gigabytes
 
 
 def quote(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) -> list[str]:
@@ -43,18 +44,25 @@ def quote(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) ->
 
 
 def hourly(
-    spec: ClusterSpec, nodes: Sequence[Node], prices: Prices
+    spec: ClusterSpec, nodes: Sequence[Node], prices: Prices, *, dearest: bool = False
 ) -> tuple[float, tuple[str, ...]]:
-    """Dollars per hour of what is known, with disks and addresses; the machine types that are not."""
+    """Dollars per hour of what is known, with disks and addresses; the machine types that are not.
+
+    dearest: as if there were only room for the dearest of the machine types and markets that will do,
+    instead of the first.
+    """
     total, unknown = 0.0, dict[str, None]()
     for (region, role), count in _counted(nodes).items():
         machine = machine_of(spec, role)
-        market = (machine.markets or ("on-demand",))[0]
-        price = prices.of(market, region, machine.machines[0])
-        if price is None:
-            unknown[f"{machine.machines[0]} ({market}) in {region}"] = None
-        each = (price.dollars if price else 0.0) + ADDRESS_PER_HOUR
-        total += count * (each + disk_per_hour(machine.disk or 0))
+        choices = list(itertools.product(machine.markets or ("on-demand",), machine.machines))
+        known = [0.0]
+        for market, kind in choices if dearest else choices[:1]:
+            if price := prices.of(market, region, kind):
+                known.append(price.dollars)
+            else:
+                unknown[f"{kind} ({market}) in {region}"] = None
+        each = max(known) + ADDRESS_PER_HOUR + disk_per_hour(gigabytes(machine))
+        total += count * each
     return total, tuple(unknown)
 
 

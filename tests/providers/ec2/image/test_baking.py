@@ -253,6 +253,18 @@ def test_a_bake_that_aws_never_heard_of_is_made_under_its_own_name(bakery: Baker
     assert bakery.own() == [again.name]
 
 
+def test_a_bake_that_aws_may_not_have_heard_of_does_not_reboot_against_the_users_will(
+    bakery: Bakery,
+) -> None:
+    bakery.bake()
+    bakery.prune(0)
+    unfinished(bakery)
+    bakery.bake(reboot=False)
+    calls = [call for call in bakery.cloud.calls() if call.action == "CreateImage"]
+    assert calls[-1].parameters["NoReboot"] == "true"
+    assert len(bakery.own()) == 1
+
+
 @pytest.mark.parametrize("how", ["anew", "another prefix", "an hour later"])
 def test_what_was_cut_off_is_left_alone_when_another_image_is_wanted(
     bakery: Bakery, how: str, monkeypatch: pytest.MonkeyPatch
