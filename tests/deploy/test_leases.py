@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,23 @@ def test_a_budget_refuses_a_longer_lease_and_nothing_changes(
         extend(account.name, 20 * HOUR_S, state=account.state)
     assert account.called("CreateTags") == before
     assert all(left < 5 * HOUR_S for left in leases(account))
+
+
+def test_a_budget_refuses_a_launch_that_would_renew_the_lease(
+    account: Account, up: Callable[..., Any]
+) -> None:
+    changes = {"ec2": {"lease": "1h", "budget": {"hours_max": 1}}}
+    up(**changes)
+    account.retag({"cloister:expires": str(int(time.time()) + 300)})
+    with pytest.raises(UsageError, match=r"another lease: the cluster would be 1\.00 h old"):
+        up(**changes)
+    assert account.expires() < time.time() + 400
+
+
+def test_no_time_at_all_is_a_shorter_lease(account: Account, up: Callable[..., Any]) -> None:
+    up(ec2={"lease": "1h"})
+    with pytest.raises(UsageError, match="ends later than that already"):
+        extend(account.name, 0.0, state=account.state)
 
 
 def test_a_local_cluster_has_no_lease(local_cluster: Callable[..., Any]) -> None:

@@ -30,7 +30,10 @@ _READ_S = 60.0
 
 
 _THROTTLED = frozenset(
-    ("RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException")
+    (
+        *("RequestLimitExceeded", "Throttling", "ThrottlingException", "TooManyRequestsException"),
+        "EC2ThrottledException",
+    )
 )
 _SIGN_IN = "sign in again (`aws sso login`, or new keys), then run the command again: it continues; the leases run on without it"
 _KEY = (
@@ -57,7 +60,12 @@ _CREDENTIALS = {
 # AWS takes requests that are up to five minutes old.
 _SKEW_S_MAX = 240.0
 # AWS's own failures: nobody knows what was done.
-_UNKNOWN = frozenset(("InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable"))
+_UNKNOWN = frozenset(
+    (
+        *("InternalError", "InternalFailure", "InternalServerException"),
+        *("ServiceUnavailable", "Unavailable"),
+    )
+)
 _NOT_SEEN = frozenset(
     (
         "InvalidKeyPair.NotFound",
@@ -333,7 +341,9 @@ def _refused(error: Any, named: str, region: str) -> ProviderError:
         return Credentials(
             f"{named} in {region}: {said}", hint=_skewed(error) or _CREDENTIALS[code]
         )
-    if code in _UNKNOWN:
+    # Whoever stands before AWS answers without a code of AWS's; botocore then gives the status for one.
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _UNKNOWN or (status >= 500 and code == str(status)):
         return ReplyLost(f"{named} in {region}: {said}")
     return AwsError(named, region, code, message)
 

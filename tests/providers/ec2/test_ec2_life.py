@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 from ec2_account import Account
 
-from cloister.cluster.lifecycle import open_cluster, quote
+from cloister.cluster.lifecycle import destroy, open_cluster, quote
 from cloister.cluster.listing import listing
+from cloister.cluster.provided import provider_of
 from cloister.errors import ProviderError, UsageError
 from cloister.plan.launching import launch_plan
+from cloister.plan.planned import planned_nodes
+from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.money.prices import Prices, disk_per_hour
+from cloister.providers.ec2.money.quoting import hourly
+from cloister.providers.provider import Paid
 from cloister.transport.links import Links
 
 
@@ -247,6 +253,99 @@ def test_a_launch_beyond_the_budget_is_refused_before_anything_is_made(
     with pytest.raises(UsageError, match=message):
         account.launch(ec2={"budget": budget})
     assert account.billable() == []
+
+
+def test_where_nobody_answers_nothing_that_was_there_is_ended(account: Account) -> None:
+    account.launch()
+    living = {one["id"] for one in account.living()}
+    for one in account.living():
+        account.cloud.pause(one["id"])
+    try:
+        with pytest.raises(ProviderError, match="none of the nodes answers") as caught:
+            account.launch(ec2={"boot_within": "3s"})
+    finally:
+        for one in living:
+            account.cloud.resume(one)
+    assert "access refresh" in caught.value.hint
+    assert {one["id"] for one in account.living()} == living
+    account.launch()
+    assert {one["id"] for one in account.living()} == living
+
+
+def test_nodes_behind_a_gateway_are_ready_when_they_run(account: Account) -> None:
+    account.cloud.set(ssh_after_s=3600.0)
+    try:
+        account.launch(
+            ssh={"user": "me", "port": 2222, "gateway": "hop.example"}, ec2={"boot_within": "20s"}
+        )
+    finally:
+        account.cloud.set(ssh_after_s=0.05)
+    assert len(account.living()) == len(account.said("running")) == 3
+
+
+def test_a_placement_group_of_another_kind_is_not_taken(account: Account) -> None:
+    account.launch(ec2={"placement": "cluster"}, roles={"workers": 1})
+    with pytest.raises(ProviderError, match="is a cluster group, not a spread one"):
+        account.launch(ec2={"placement": "spread"}, roles={"workers": 2})
+    assert len(account.living()) == 1
+
+
+def test_more_nodes_elsewhere_than_a_group_has_rules_are_refused_before_anything_is_made(
+    account: Account,
+) -> None:
+    regions = {"us-east-1": 40, "eu-west-1": 60}
+    with pytest.raises(UsageError, match="would need 62 rules"):
+        account.launch(roles={"workers": {"regions": regions}})
+    assert account.billable() == []
+
+
+def test_roles_in_another_order_do_not_shorten_the_lease(account: Account) -> None:
+    first = {"a": {"regions": {"us-east-1": 1}}, "b": {"regions": {"eu-west-1": 1}}}
+    account.launch(roles=first)
+    longer = int(time.time()) + 8 * 3600
+    account.retag({"cloister:expires": str(longer)})
+    again = account.launch(roles=dict(reversed(first.items())))
+    assert again.expires == longer
+
+
+@pytest.mark.parametrize(
+    "choice", [{"machine": ["c7i.large", "c7i.24xlarge"]}, {"market": ["spot", "on-demand"]}]
+)
+def test_a_budget_is_for_the_dearest_of_what_may_be_launched(
+    account: Account, choice: dict[str, list[str]]
+) -> None:
+    first = {key: values[:1] for key, values in choice.items()}
+    spec = account.spec(ec2=first)
+    prices = Prices(Aws(region="us-east-1"), account.state)
+    nodes = [dataclasses.replace(n, region="us-east-1") for n in planned_nodes(spec)]
+    per_hour, _ = hourly(spec, nodes, prices)
+    budget = {"dollars_max": 1.2 * 4 * per_hour}
+    with pytest.raises(UsageError, match="the budget is"):
+        account.launch(ec2={"budget": budget, **choice})
+    assert account.billable() == []
+    account.launch(ec2={"budget": budget, **first})
+
+
+def test_disks_are_paid_for_as_they_are_configured(account: Account) -> None:
+    account.launch(ec2={"disk": 2000})
+    provider = provider_of(account.name, account.state)
+    assert isinstance(provider, Paid)
+    bill = provider.bill(account.name)
+    assert bill is not None and bill.dollars_per_hour is not None
+    assert bill.dollars_per_hour > 3 * disk_per_hour(2000)
+
+
+def test_a_known_cluster_is_destroyed_without_any_region_of_the_environment(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.launch()
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    receipt = destroy(account.name, state=account.state)
+    assert receipt.found == receipt.removed
+    assert receipt.bill is not None and receipt.bill.dollars is not None
+    monkeypatch.undo()
+    for name, value in account.cloud.variables.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_an_unknown_price_is_said_and_refused_by_a_budget(account: Account) -> None:

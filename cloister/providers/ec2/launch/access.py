@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 from cloister.config.ec2_spec import Ec2Spec
 from cloister.config.spec import ClusterSpec
 from cloister.durable import write_whole
-from cloister.errors import ProviderError
+from cloister.errors import ProviderError, UsageError
 from cloister.plan.access import Access, Rule
+from cloister.plan.observed import Node
 from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import Aws, AwsError
 from cloister.providers.ec2.journal import Journal
@@ -27,6 +29,8 @@ _ADDRESS_VARIABLE = "CLOISTER_ADDRESS_URL"
 _ADDRESS_WITHIN_S = 10.0
 KEY_FILE = "client_key"
 _SSH = 22
+# Of a security group, by AWS's default.
+_RULES_MAX = 60
 
 
 def networks(spec: Ec2Spec) -> tuple[str, ...]:
@@ -42,6 +46,20 @@ def networks(spec: Ec2Spec) -> tuple[str, ...]:
             f"asking {url} for this machine's public address: {error}",
             hint="give cluster.ec2.access the addresses that may log in, such as [192.0.2.7/32]",
         ) from None
+
+
+def expect_room(nodes: Iterable[Node], spec: Ec2Spec, ssh_from: Sequence[str]) -> None:
+    """UsageError if a region's group would need more rules than AWS allows, before anything is made."""
+    by_region = Counter(node.region for node in nodes)
+    total = sum(by_region.values())
+    for region, count in by_region.items():
+        rules = total - count + len(ssh_from) + len(spec.expose) + 1
+        if len(by_region) > 1 and rules > _RULES_MAX:
+            raise UsageError(
+                f"the security group in {region} would need {rules} rules, one for each of the"
+                f" {total - count} nodes in other regions; AWS allows {_RULES_MAX}",
+                hint="fewer nodes outside of each region, or a cluster for each region",
+            )
 
 
 def allow(
@@ -63,10 +81,15 @@ def allow(
     there = _there(group)
     missing = [rule for rule in wanted if rule not in there]
     surplus = [rule for rule in there if rule not in wanted]
-    if missing:
-        _change(aws, region, "authorize_security_group_ingress", group_id, missing)
-    if surplus:
-        _change(aws, region, "revoke_security_group_ingress", group_id, surplus)
+    changes = [
+        ("authorize_security_group_ingress", missing),
+        ("revoke_security_group_ingress", surplus),
+    ]
+    if len(there) + len(missing) > _RULES_MAX:
+        changes.reverse()
+    for action, rules in changes:
+        if rules:
+            _change(aws, region, action, group_id, rules)
     return Access(
         region=region,
         group=group_id,

@@ -28,18 +28,36 @@ def claim(
     wanted: Identity,
     *,
     vpc: str,
+    may_renew: Callable[[], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Identity, Mapping[str, Any]]:
     """The cluster's identity, and its group in the home region.
 
     A group of that name that is there already decides: another launch, here or elsewhere, made it.
+
+    may_renew: is called before its lease is renewed, and raises what speaks against it.
     """
     group = ensured_group(aws, journal, wanted.home, wanted, vpc=vpc, sleep=sleep)
     identity = identity_of(group)
     assert identity is not None
+    lease = group
+    if identity.home != wanted.home:
+        # The order of the roles has changed: the lease is still told by the group of the old home.
+        filters = tags.of_cluster(identity.name)
+        old = aws.pages(
+            identity.home, "describe_security_groups", "SecurityGroups", Filters=filters
+        )
+        lease = next(iter(old), group)
+        identity = identity_of(lease) or identity
     if identity.expires - time.time() < _LEASE_LEFT_MIN_S:
+        may_renew()
         identity = dataclasses.replace(identity, expires=wanted.expires)
-        prolong(aws, wanted.home, [group["GroupId"]], identity.expires)
+        prolong(
+            aws,
+            wanted.home if lease is group else identity.home,
+            [lease["GroupId"]],
+            identity.expires,
+        )
     return identity, group
 
 

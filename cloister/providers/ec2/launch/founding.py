@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
-from cloister.plan.budget import expect_launch_within
+from cloister.plan.budget import expect_going_on_within, expect_launch_within
 from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.end import removing
@@ -25,7 +25,7 @@ from cloister.providers.ec2.launch.sites import Ground, ground, roles_by_region
 from cloister.providers.ec2.launch.waiting import await_instances
 from cloister.providers.ec2.launch.watching import Watch
 from cloister.providers.ec2.lease import prolonging
-from cloister.providers.ec2.money.prices import Prices
+from cloister.providers.ec2.money.prices import Prices, bill
 from cloister.providers.ec2.money.quoting import hourly
 from cloister.providers.ec2.observing import Instance, instances, living_ones, surplus
 from cloister.providers.ec2.tags import Identity
@@ -57,9 +57,9 @@ def found_cluster(founding: Founding) -> None:
     missing = {node.name for node in founding.nodes}
     failed: Mapping[str, str] = {}
     for _ in range(_ROUNDS_MAX):
-        gone = _fill(launching, founding.nodes, missing, report)
+        gone, before = _fill(launching, founding.nodes, missing, report)
         watch = Watch(founding.aws, spec.name, launching.identity.uid, launching.sites)
-        failed = await_instances(
+        arrived = await_instances(
             missing,
             watch.look,
             gone=gone,
@@ -68,10 +68,14 @@ def found_cluster(founding: Founding) -> None:
                 NodeEvent(node=instance.name, kind="running", detail=_where(instance))
             ),
             slow=lambda name, why: report(NodeEvent(node=name, kind="launching", detail=why)),
-        ).failed
+            probed=spec.ssh.gateway is None,
+        )
+        failed = arrived.failed
         missing = set(failed)
         if not missing:
             break
+        if not arrived.ready:
+            _expect_none_of(before & missing, launching, failed)
         for name, why in sorted(failed.items()):
             report(NodeEvent(node=name, kind="failed", detail=f"{why}; it is replaced"))
         end_instances(
@@ -86,6 +90,19 @@ def found_cluster(founding: Founding) -> None:
         )
 
 
+def _expect_none_of(names: Iterable[str], launching: Launching, failed: Mapping[str, str]) -> None:
+    """ProviderError if such nodes live: where none answers at all, it is the way to them that is broken."""
+    found = living_ones(instances(launching.aws, launching.cluster.name, launching.sites))
+    silent = sorted({instance.name for instance in found} & set(names))
+    if silent:
+        raise ProviderError(
+            f"cluster {launching.cluster.name}: none of the nodes answers, {', '.join(silent)} of which"
+            f" were there before: {failed[silent[0]]}",
+            hint="nothing was ended. May this machine reach them? `cloister access show` says who may,"
+            " `access refresh` lets it in; a firewall on the way may be closed for SSH",
+        )
+
+
 def _prepared(founding: Founding) -> Launching:
     """Everything but the instances: looked up first, then made."""
     aws, spec, report = founding.aws, founding.spec, founding.report
@@ -94,10 +111,23 @@ def _prepared(founding: Founding) -> Launching:
         looking = pool.map(lambda region: ground(aws, spec, region, roles[region]), roles)
         ssh_from = access.networks(spec.ec2)
         prices = Prices(aws, founding.clusters.parent)
-        quoted = hourly(spec, founding.nodes, prices)
+        dearest = spec.ec2.budget.dollars_max is not None
+        quoted = hourly(spec, founding.nodes, prices, dearest=dearest)
         expect_launch_within(spec.ec2.budget, spec.ec2.lease, *quoted)
     grounds = list(looking)
-    identity, home_group = _claimed(founding, grounds[0])
+    access.expect_room(founding.nodes, spec.ec2, ssh_from)
+
+    def may_renew() -> None:
+        """UsageError if the budget is against it that those who live go on for another lease."""
+        going_on = living_ones(found := instances(aws, spec.name, roles))
+        now = time.time()
+        paid = bill(prices, found, now, spec) if going_on and spec.ec2.budget.limits else None
+        if paid is not None:
+            until = now + spec.ec2.lease
+            what = "another lease"
+            expect_going_on_within(spec.ec2.budget, paid, now=now, until=until, what=what)
+
+    identity, home_group = _claimed(founding, grounds[0], may_renew)
     # Whom the groups let in from other regions.
     living = living_ones(instances(aws, spec.name, roles) if len(roles) > 1 else [])
 
@@ -126,7 +156,9 @@ def _prepared(founding: Founding) -> Launching:
     )
 
 
-def _claimed(founding: Founding, home: Ground) -> tuple[Identity, Mapping[str, object]]:
+def _claimed(
+    founding: Founding, home: Ground, may_renew: Callable[[], None]
+) -> tuple[Identity, Mapping[str, object]]:
     """Who the cluster is, and its home region's group; recorded here before anything is made."""
     spec = founding.spec
     wanted = Identity(
@@ -137,7 +169,12 @@ def _claimed(founding: Founding, home: Ground) -> tuple[Identity, Mapping[str, o
         version=importlib.metadata.version("cloister"),
     )
     identity, group = claim.claim(
-        founding.aws, founding.journal, wanted, vpc=home.vpc, sleep=founding.sleep
+        founding.aws,
+        founding.journal,
+        wanted,
+        vpc=home.vpc,
+        may_renew=may_renew,
+        sleep=founding.sleep,
     )
     claimed(founding.clusters, spec, uid=identity.uid)
     return identity, group
@@ -152,15 +189,14 @@ def _site(
 ) -> Site:
     aws, spec, entries = founding.aws, founding.spec, founding.journal
     folder = cluster_folder(founding.clusters, spec.name)
-    # At the same time: each is a way to AWS and back, or two.
-    with ThreadPoolExecutor(1) as pool:
-        admitting = pool.submit(admit, base)
-        key_pair = access.ensured_key(aws, entries, base.region, identity, folder, spec.ec2)
+    # First: a machine that has another key is no member of this cluster, and changes none of its rules.
+    key_pair = access.ensured_key(aws, entries, base.region, identity, folder, spec.ec2)
+    group = admit(base)
     strategies = {role: machine_of(spec, role).placement for role in roles}
     return Site(
         region=base.region,
         vpc=base.vpc,
-        groups=(admitting.result(), *spec.ec2.security_groups),
+        groups=(group, *spec.ec2.security_groups),
         key_pair=key_pair,
         zones=base.zones,
         subnets=base.subnets,
@@ -174,8 +210,11 @@ def _site(
 
 def _fill(
     launching: Launching, nodes: Sequence[Node], missing: Iterable[str], report: Report
-) -> set[str]:
-    """Launch those of the missing nodes of which there is no instance; the ids of those that are gone."""
+) -> tuple[set[str], set[str]]:
+    """Launch those of the missing nodes of which there is no instance.
+
+    The ids of instances that are gone, and the names of those that lived before.
+    """
     name, wanted = launching.cluster.name, set(missing)
     there = instances(launching.aws, name, launching.sites)
     living = {instance.name for instance in living_ones(there)}
@@ -183,7 +222,7 @@ def _fill(
     for node in absent:
         report(NodeEvent(node=node.name, kind="launching"))
     launch_batches(launching, batches(absent))
-    return {instance.id for instance in there if instance.is_gone}
+    return {instance.id for instance in there if instance.is_gone}, living
 
 
 def _finish(launching: Launching) -> None:
@@ -200,7 +239,7 @@ def _finish(launching: Launching) -> None:
     for region in launching.sites:
         group = claim.described_group(aws, region, spec.name, launching.sites[region].vpc)
         if group is not None:
-            access.allow(aws, region, group, spec, ssh_from=ssh_from, living=living)
+            access.allow(aws, region, group, spec, ssh_from=ssh_from, living=kept)
 
 
 def _where(instance: Instance) -> str:

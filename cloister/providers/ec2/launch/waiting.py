@@ -37,16 +37,18 @@ def await_instances(
     within_s: float,
     ready: Callable[[Instance], None],
     slow: Callable[[str, str], None] = lambda name, why: None,
+    probed: bool = True,
 ) -> Arrived:
     """Until each of these nodes answers or has failed; `ready` is called for each as it answers.
 
     slow: told now and then which nodes have not arrived, and what is known of each.
     look: the cluster's instances; of these nodes, and of those that have ended, as they are now.
     gone: instances that had ended before; AWS shows them for an hour.
+    probed: whether this machine can ask them; those behind a gateway have arrived when they run.
     """
     began = told_at = time.monotonic()
     pause_s = _FIRST_PAUSE_S
-    with contextlib.closing(_Coming(names, ends_at=began + within_s)) as coming:
+    with contextlib.closing(_Coming(names, ends_at=began + within_s, probed=probed)) as coming:
         while coming.waiting:
             looked = time.monotonic()
             coming.learn(look(coming.unaddressed), gone, looked - began)
@@ -65,12 +67,14 @@ def await_instances(
 class _Coming:
     """Which nodes are waited for, and what is known of them."""
 
-    def __init__(self, names: Iterable[str], *, ends_at: float) -> None:
+    def __init__(self, names: Iterable[str], *, ends_at: float, probed: bool) -> None:
         self.waiting = set(names)
+        self._probed = probed
         self.done: dict[str, Instance] = {}
         self.failed: dict[str, str] = {}
         self._ends_at = ends_at
         self._living: dict[str, Instance] = {}
+        self._running: list[str] = []
         self._probes = Probes(ends_at=ends_at)
 
     @property
@@ -85,6 +89,8 @@ class _Coming:
             instance = self._living.get(name)
             if instance is None:
                 self._fail(name, _why_missing(name, found, gone, waited_s))
+            elif instance.address and not self._probed:
+                self._running.append(name)
             elif instance.address:
                 self._probes.add(instance.id, instance.address, instance.port or _SSH_PORT)
             elif time.monotonic() > self._ends_at:
@@ -92,6 +98,12 @@ class _Coming:
 
     def answers(self, seconds: float) -> Iterator[Instance]:
         """Those that answer, for so long or until none is waited for."""
+        while self._running:
+            name = self._running.pop()
+            if name in self.waiting:
+                self.waiting.discard(name)
+                self.done[name] = self._living[name]
+                yield self._living[name]
         if not self.waiting:
             return
         names = {self._living[name].id: name for name in self.waiting if name in self._living}
