@@ -165,6 +165,8 @@ def _lines(seen: ObservedImages) -> list[str]:
     """A table of the region's images, newest first."""
     import time
 
+    from cloister.plan.images import newest_first
+
     now = time.time()
     rows = [
         (
@@ -176,7 +178,7 @@ def _lines(seen: ObservedImages) -> list[str]:
             image.architecture,
             _marks(seen, image),
         )
-        for image in sorted(seen.images, key=lambda each: each.created, reverse=True)
+        for image in newest_first(seen.images)
     ]
     widths = [max(len(row[at]) for row in rows) for at in range(6)] if rows else []
     lines = [

@@ -118,7 +118,7 @@ def pruning(seen: ObservedImages, *, prefix: str, keep: int) -> Pruning:
 
     Only what cloister baked under this very prefix; never what an instance runs on, or what is being made.
     """
-    ours = _newest_first(i for i in seen.images if i.is_cloisters and i.prefix == prefix)
+    ours = newest_first(i for i in seen.images if i.is_cloisters and i.prefix == prefix)
     newest = _first_of_each_architecture([i for i in ours if i.state == _AVAILABLE], keep)
     kept = [KeptImage(image=image, why=why) for image in ours if (why := _why(image, newest, seen))]
     stay = {entry.image.id for entry in kept}
@@ -148,7 +148,8 @@ def _why(image: OwnImage, newest: Mapping[str, int], seen: ObservedImages) -> st
     return ""
 
 
-def _newest_first(images: Iterable[OwnImage]) -> list[OwnImage]:
+def newest_first(images: Iterable[OwnImage]) -> list[OwnImage]:
+    """AWS tells the second in which an image was made; of one second the last name counts as the newest."""
     return sorted(images, key=lambda image: (image.created, image.name, image.id), reverse=True)
 
 
