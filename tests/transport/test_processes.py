@@ -253,8 +253,7 @@ def test_what_a_once_process_leaves_behind_is_killed_when_it_ends(
 ) -> None:
     script = f"sh -c 'sleep 300; : {mark}' & setsid sh -c 'sleep 300; : {mark}' & echo gone"
     assert channel.start(script, once=True).wait(20).stdout == b"gone\n"
-    # At once, but a busy machine takes longer to give those who kill their turn.
-    eventually(lambda: not living(mark), within_s=8, what="the stragglers are gone")
+    eventually(lambda: not living(mark), within_s=2, what="the stragglers are gone")
 
 
 def test_a_once_process_that_cannot_start_is_an_error(channel: Channel) -> None:
