@@ -47,6 +47,8 @@ OUTPUT_BYTES_MAX = 1 << 22
 FRAME_BYTES_MAX = 1 << 26
 # Time to end everything when the connection has gone; killing usually takes milliseconds.
 FAREWELL_S = 1.9
+# What starts a program has no environment for a moment; so long it is asked again.
+STARTING_S = 1.0
 PR_SET_CHILD_SUBREAPER = 36
 
 SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGXFSZ = (
@@ -445,15 +447,21 @@ class Agent:
         )
         self.send("q", process.identity, payload)
 
-    def tree(self, process):
-        """The process and every descendant, including those that daemonised away from it."""
+    def tree(self, process, unsure=None):
+        """The process and every descendant, including those that daemonised away from it.
+
+        unsure: a list that gets those that do not tell whose they are: they ended, or start a program now.
+        """
         mark = b"CLOISTER_PROCESS=%d.%d" % (os.getpid(), process.identity)
         members = set() if process.ended else set(closure([process.pid]))
         for orphan in self.descendants():
             if orphan in members or orphan in self.by_pid:
                 continue
-            if session_of(orphan) == process.pid or mark in environment_of(orphan):
+            environment = environment_of(orphan)
+            if session_of(orphan) == process.pid or mark in environment:
                 members.update(closure([orphan]))
+            elif unsure is not None and environment == [b""]:
+                unsure.append(orphan)
         return members
 
     def descendants(self):
@@ -727,11 +735,26 @@ def forget(agent, identity, process):
 def drop(agent, process, alone=False):
     """`alone`: the agent has no children left, so there is no tree to look for."""
     agent.processes.pop(process.identity, None)
-    for pid in () if alone else agent.tree(process):
-        send_signal(pid, SIGKILL)
     for descriptor in list(process.outputs):
         agent.close_output(descriptor)
     agent.close_input(process)
+    if alone:
+        return
+    # A program without an environment never tells whose it is; one that starts does so in a moment.
+    sure_at = time.monotonic() + STARTING_S
+    pause = [0.001]
+
+    def look():
+        unsure = []
+        members = agent.tree(process, unsure)
+        for pid in members:
+            send_signal(pid, SIGKILL)
+        # Whoever forked while we looked has left a child that has not been killed.
+        if members or (unsure and time.monotonic() < sure_at):
+            pause[0] = 0.002 if members else min(pause[0] * 2, 0.1)
+            agent.after(pause[0], look)
+
+    look()
 
 
 def end_all(agent, identity):

@@ -256,6 +256,15 @@ def test_what_a_once_process_leaves_behind_is_killed_when_it_ends(
     eventually(lambda: not living(mark), within_s=2, what="the stragglers are gone")
 
 
+def test_what_forks_without_end_is_killed_when_a_once_process_ends(
+    channel: Channel, mark: str
+) -> None:
+    forking = f"while :; do setsid sh -c 'sleep 300; : {mark}' & done"
+    script = f"sh -c '{forking.replace(chr(39), chr(34))}' >/dev/null 2>&1 & sleep 0.05; echo gone"
+    assert channel.start(script, once=True).wait(20).stdout == b"gone\n"
+    eventually(lambda: not living(mark), within_s=2, what="the stragglers are gone")
+
+
 def test_a_once_process_that_cannot_start_is_an_error(channel: Channel) -> None:
     with pytest.raises(Refused):
         channel.start(["no-such-program"], once=True).wait(20)
