@@ -21,7 +21,8 @@ def launch_plan(spec: ClusterSpec, observed: Observed) -> Plan:
         if name not in names
     ]
     for node in planned:
-        actions += _actions(spec, node, existing.get(node.name))
+        placed = dataclasses.replace(node, region=node.region or observed.region)
+        actions += _actions(spec, placed, existing.get(node.name))
     return Plan(cluster=spec.name, provider=spec.provider, actions=tuple(actions))
 
 
@@ -54,6 +55,8 @@ def _why_replace(node: Node, existing: ObservedNode) -> str:
         return f"dead: {existing.detail}" if existing.detail else "dead"
     if node.port is not None and node.port != existing.node.port:
         return f"its port is {existing.node.port}, the configuration says {node.port}"
+    if node.region != existing.node.region:
+        return f"it is in {existing.node.region}, the configuration says {node.region}"
     return ""
 
 

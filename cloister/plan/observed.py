@@ -68,6 +68,7 @@ class Observed:
 
     expires: the end of its lease in Unix seconds, where it has one; a node's own end is its label
     EXPIRES, and differs after a lease was prolonged and the node was not told yet.
+    region: where nodes go for which none is configured; empty where there are no regions.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Observed:
     nodes: tuple[ObservedNode, ...] = ()
     # Things of the cluster that are neither a node nor part of one: stray processes, folders.
     leftovers: tuple[str, ...] = ()
+    region: str = ""
 
     @property
     def exists(self) -> bool:

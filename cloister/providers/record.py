@@ -6,6 +6,7 @@ import dataclasses
 import re
 import secrets
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,18 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,38}")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClusterRecord:
-    """`uid` is the mark of the cluster's processes; `spec` is the configuration as data; Unix seconds."""
+    """`uid` is the mark of the cluster's processes; `spec` is the configuration as data; Unix seconds.
+
+    regions: all in which something of it was ever launched.  account: of AWS, in which it is.
+    """
 
     uid: str
     name: str
     provider: str
     spec: dict[str, Any]
     created: float
+    regions: list[str] = dataclasses.field(default_factory=list)
+    account: str = ""
 
 
 def cluster_folder(clusters: Path, name: str) -> Path:
@@ -61,10 +67,18 @@ def recorded_spec(folder: Path) -> ClusterSpec | None:
         return None
 
 
-def claimed(clusters: Path, spec: ClusterSpec, *, uid: str = "") -> ClusterRecord:
+def claimed(
+    clusters: Path,
+    spec: ClusterSpec,
+    *,
+    uid: str = "",
+    regions: Iterable[str] = (),
+    account: str = "",
+) -> ClusterRecord:
     """The cluster's record with the present configuration, made if there is none.
 
-    uid: the cluster's, where something else than the record decides about it.
+    uid: the cluster's, where something else than the record decides about it.  regions: added to those
+    that it has.  account: that of the record stays where none is given.
 
     The first thing that a launch writes: from here on `destroy` knows what carries which mark.
     """
@@ -77,6 +91,8 @@ def claimed(clusters: Path, spec: ClusterSpec, *, uid: str = "") -> ClusterRecor
         provider=spec.provider,
         spec=spec.model_dump(mode="json", exclude_unset=True),
         created=before.created if before else time.time(),
+        regions=list(dict.fromkeys([*(before.regions if before else ()), *regions])),
+        account=account or (before.account if before else ""),
     )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

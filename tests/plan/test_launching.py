@@ -7,6 +7,8 @@ from cloister.plan.launching import destroy_plan, launch_plan
 from cloister.plan.observed import Observed, ObservedNode
 from cloister.plan.planned import planned_nodes
 
+MACHINE = {"machine": "c7i.large", "image": "ubuntu-24.04"}
+
 
 def spec(**fields):
     return ClusterSpec.model_validate({"name": "demo", "roles": {"w": 2}, **fields})
@@ -70,6 +72,31 @@ def told(plan):
 )
 def test_launch_makes_what_exists_equal_to_what_is_asked_for(wanted, before, states, expected):
     assert told(launch_plan(spec(**wanted), observed(spec(**before), *states))) == expected
+
+
+def test_a_node_in_another_region_than_it_is_configured_in_is_replaced():
+    cluster = spec(provider="ec2", ec2=MACHINE, roles={"w": {"regions": {"us-east-1": 2}}})
+    there = observed(cluster, "running", "running")
+    assert told(launch_plan(cluster, there)) == ["Keep w1: ", "Keep w2: "]
+    moved = spec(
+        provider="ec2", ec2=MACHINE, roles={"w": {"regions": {"us-east-1": 1, "eu-west-1": 1}}}
+    )
+    why = "it is in us-east-1, the configuration says eu-west-1"
+    assert told(launch_plan(moved, there)) == [
+        "Keep w1: ",
+        f"Remove w2: {why}",
+        f"Launch w2: {why}",
+    ]
+
+
+def test_a_node_without_a_region_belongs_into_that_of_the_cluster():
+    cluster = spec(provider="ec2", ec2=MACHINE)
+    there = observed(cluster, "running", region="us-east-1")
+    at_home = launch_plan(cluster, dataclasses.replace(there, region="us-east-1"))
+    assert told(at_home) == ["Keep w1: ", "Launch w2: missing"]
+    assert at_home.launches[0].node.region == "us-east-1"
+    elsewhere = launch_plan(cluster, dataclasses.replace(there, region="eu-west-1"))
+    assert [type(action).__name__ for action in elsewhere.actions] == ["Remove", "Launch", "Launch"]
 
 
 def test_a_kept_node_is_described_anew_and_stays_where_it_is():

@@ -1,4 +1,4 @@
-"""launch, extend, attach-swap and destroy on EC2 killed before and after every API call and every change of a file.
+"""launch, move to another region, extend, attach-swap and destroy on EC2 killed before and after every API call and every change of a file.
 
 After a kill, in turn: `launch` again must end with exactly the nodes that were asked for (and `extend` again
 with all of them told); `destroy` must leave nothing that costs; nobody comes back, and the leases must end
@@ -53,19 +53,31 @@ WHOLE = os.environ.get("SWEEP") == "whole"
 CALLS_MAX = 150
 NAMES = ["manager1", "workers1", "workers2"]
 # Command → what has to be there before it, and what is done after a kill, in turn.
-BEFORE = {"launch": None, "destroy": "launch", "extend": "bring up", "attach swap": "launch"}
+BEFORE = {
+    "launch": None,
+    "destroy": "launch",
+    "extend": "bring up",
+    "attach swap": "launch",
+    "move": "launch",
+}
 RECOVERIES = {
     "launch": ("launch", "destroy", "nobody"),
     "destroy": ("launch", "destroy", "nobody"),
     "extend": ("extend", "destroy", "nobody", "bring up"),
     "attach swap": ("attach swap", "destroy", "nobody", "launch"),
+    "move": ("move", "destroy", "launch", "nobody"),
 }
 
 
-def specification(account: Account) -> ClusterSpec:
+def region_of(command: str) -> str:
+    """Where the nodes are when it is done."""
+    return REGIONS[1] if command == "move" else REGIONS[0]
+
+
+def specification(account: Account, command: str) -> ClusterSpec:
     return account.spec(
         roles={"manager": 1, "workers": {"count": 2, "swap": 1}},
-        ec2={"schedule_role": SCHEDULE_ROLE},
+        ec2={"schedule_role": SCHEDULE_ROLE, "region": region_of(command)},
     )
 
 
@@ -84,7 +96,7 @@ class Victims:
             "fatal": fatal,
             "state": str(account.state),
             "env": account.cloud.variables,
-            "spec": specification(account).model_dump(mode="json", exclude_unset=True),
+            "spec": specification(account, command).model_dump(mode="json", exclude_unset=True),
         }
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -137,7 +149,7 @@ class Sweep:
             for nth in range(1, changing + 1)
             for when in ("before", "after")
         ]
-        if WHOLE or (self.weather == "fair" and self.command != "extend"):
+        if WHOLE or (self.weather == "fair" and self.command not in ("extend", "move")):
             kills += [
                 {"action": "every", "nth": nth, "when": when}
                 for nth in range(1, every + 1)
@@ -174,6 +186,7 @@ class Sweep:
         elif how != "destroy":
             self.done(account, how)
             assert self._names(account) == NAMES
+            assert {one["region"] for one in account.living()} == {region_of(how)}
             if how in ("extend", "bring up"):
                 self._expect_told(account)
             if how == "attach swap":
@@ -231,7 +244,11 @@ def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "sweep",
-    list(itertools.product(WEATHERS, BEFORE)),
+    [
+        (weather, command)
+        for weather, command in itertools.product(WEATHERS, BEFORE)
+        if WHOLE or command != "move" or weather in ("fair", "late")
+    ],
     indirect=True,
     ids="-".join,
 )
@@ -249,7 +266,7 @@ def test_no_crash_at_a_call_leaks_or_doubles_anything(
     [
         (weather, command)
         for weather, command in itertools.product(WEATHERS, BEFORE)
-        if WHOLE or weather == "fair" or (weather == "late" and command != "extend")
+        if WHOLE or weather == "fair" or (weather == "late" and command not in ("extend", "move"))
     ],
     indirect=True,
     ids="-".join,

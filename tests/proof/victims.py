@@ -55,6 +55,8 @@ def _attach_swap(spec: ClusterSpec, state: Path) -> None:
 
 COMMANDS: dict[str, Callable[[ClusterSpec, Path], object]] = {
     "launch": lambda spec, state: launch(spec, state=state),
+    # With a specification that names another region.
+    "move": lambda spec, state: launch(spec, state=state),
     "destroy": lambda spec, state: destroy(spec.name, state=state, spec=spec),
     "bring up": _bring_up,
     "attach swap": _attach_swap,

@@ -144,6 +144,7 @@ class Aws:
         self._paces: dict[str, Pace] = {}
         self._lock = threading.Lock()
         self._session: Any = None
+        self._account = ""
 
     @property
     def region(self) -> str:
@@ -155,6 +156,14 @@ class Aws:
                 hint="give cluster.ec2.region, AWS_REGION, or a profile that has one",
             )
         return str(region)
+
+    @property
+    def account(self) -> str:
+        """The number of the account that the credentials belong to; asked for once."""
+        if not self._account:
+            reply = self.asked(self.region, "get_caller_identity", service="sts")
+            self._account = str(reply["Account"])
+        return self._account
 
     def call(self, region: str, action: str, /, *, service: str = "ec2", **parameters: Any) -> Any:
         """The reply. Throttled calls are repeated; AwsError, ReplyLost or Credentials otherwise.

@@ -50,6 +50,7 @@ class Instance:
     why: str
     identity: Identity | None
     cluster: str = ""
+    owner: str = ""
 
     @property
     def name(self) -> str:
@@ -142,9 +143,9 @@ def things(
 
 
 def observed(
-    name: str, found: Sequence[Instance], rest: Sequence[Thing], *, key: str | None
+    name: str, found: Sequence[Instance], rest: Sequence[Thing], *, key: str | None, region: str
 ) -> Observed:
-    """`key` is the private key file of the cluster, if it is here."""
+    """`key` is the private key file of the cluster, if it is here; `region` that for nodes without one."""
     living = chosen([instance for instance in found if not instance.is_gone])
     carriers: list[Instance | Thing] = [*living.values(), *rest]
     identities = [entry.identity for entry in carriers if entry.identity]
@@ -156,6 +157,7 @@ def observed(
         expires=max((identity.expires for identity in identities), default=None),
         nodes=tuple(_observed_node(instance, key) for instance in nodes),
         leftovers=tuple(str(thing) for thing in rest),
+        region=region,
     )
 
 
@@ -167,9 +169,15 @@ def chosen(living: Sequence[Instance]) -> dict[str, Instance]:
     return by_name
 
 
-def surplus(living: Sequence[Instance]) -> list[Instance]:
-    """Instances whose name another one has: made twice, by two launches that did not know of each other."""
-    kept = {instance.id for instance in chosen(living).values()}
+def fitting(found: Iterable[Instance], wanted: Mapping[str, str]) -> list[Instance]:
+    """Those that are to be there. wanted: node → its region."""
+    return [instance for instance in found if wanted.get(instance.name) == instance.region]
+
+
+def surplus(living: Sequence[Instance], wanted: Mapping[str, str]) -> list[Instance]:
+    """Instances that are not wanted, or whose name another one has: made by launches that did not know of
+    each other, or by one that was killed before the configuration changed."""
+    kept = {instance.id for instance in chosen(fitting(living, wanted)).values()}
     return [instance for instance in living if instance.id not in kept]
 
 
@@ -227,10 +235,16 @@ def _instances(aws: Aws, filters: Sequence[Mapping[str, Any]], region: str) -> l
     pages = aws.pages(
         region, "describe_instances", "Reservations", Filters=filters, MaxResults=1000
     )
-    return [_instance(entry, region) for reservation in pages for entry in reservation["Instances"]]
+    return [instance for reservation in pages for instance in in_reservation(reservation, region)]
 
 
-def _instance(entry: Mapping[str, Any], region: str) -> Instance:
+def in_reservation(reservation: Mapping[str, Any], region: str) -> list[Instance]:
+    """As DescribeInstances and RunInstances tell of those that were launched together."""
+    owner = str(reservation.get("OwnerId", ""))
+    return [_instance(entry, region, owner) for entry in reservation["Instances"]]
+
+
+def _instance(entry: Mapping[str, Any], region: str, owner: str) -> Instance:
     marks = tags_of(entry)
     # Whatever carries the cluster's tag costs money and is found, also with tags that somebody changed.
     roles = tuple(marks.get(tags.ROLES, _NO_ROLE).split(","))
@@ -256,6 +270,7 @@ def _instance(entry: Mapping[str, Any], region: str) -> Instance:
         why=(entry.get("StateReason") or {}).get("Message", ""),
         identity=identity_of(entry),
         cluster=marks.get(tags.CLUSTER, ""),
+        owner=owner,
     )
 
 

@@ -44,7 +44,13 @@ from cloister.providers.ec2.observing import (
 )
 from cloister.providers.ec2.permission import rehearsing
 from cloister.providers.provider import Checked, Report, Swaps
-from cloister.providers.record import claimed, cluster_folder, read_record, recorded_spec
+from cloister.providers.record import (
+    ClusterRecord,
+    claimed,
+    cluster_folder,
+    read_record,
+    recorded_spec,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,25 +63,29 @@ class Ec2Provider:
     # Profile and region → its clients: making one takes longer than a call.
     _known: dict[tuple[str | None, str | None], Aws] = dataclasses.field(default_factory=dict)
     _recorded: dict[str, ClusterSpec] = dataclasses.field(default_factory=dict)
+    # Cluster → where it was launched from elsewhere.
+    _homes: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """In the regions that the configuration or the record names, or in all of the account."""
+        record = self._record(name)
+        if not everywhere:
+            self._find_home(name)
         spec = self._spec_of(name)
         aws = self._aws(spec)
-        regions = (
-            places.everywhere(aws, name, spec)
-            if everywhere
-            else places.configured_regions(aws, name, spec)
-        )
+        where = places.everywhere if everywhere else places.known_regions
+        regions = where(aws, name, spec, record)
         look = all_things if everywhere else things
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(look, aws, name, regions)
             found = instances(aws, name, regions)
         rest = asking.result()
-        return self._seen(name, spec, found, rest)
+        places.expect_same_account(aws, record, found)
+        return self._seen(aws, name, spec, found, rest)
 
     def _seen(
         self,
+        aws: Aws,
         name: str,
         spec: ClusterSpec | None,
         found: Sequence[Instance],
@@ -84,7 +94,8 @@ class Ec2Provider:
         folder = cluster_folder(self.clusters, name)
         key = folder / access.KEY_FILE
         own = str(key) if key.exists() else (spec.ssh.key if spec else None)
-        seen = observed(name, found, rest, key=own)
+        region = (spec.ec2.region if spec else None) or aws.region
+        seen = observed(name, found, rest, key=own, region=region)
         record = read_record(folder)
         if record is not None and not seen.exists:
             seen = dataclasses.replace(seen, uid=record.uid)
@@ -94,27 +105,28 @@ class Ec2Provider:
         return _as_configured(seen, spec)
 
     def apply(self, plan: Plan, report: Report) -> None:
-        folder = cluster_folder(self.clusters, plan.cluster)
-        spec = self._spec_of(plan.cluster)
-        aws = self._aws(spec)
+        name = plan.cluster
+        folder = cluster_folder(self.clusters, name)
         if plan.removes_cluster:
-            known = places.everywhere(aws, plan.cluster, recorded_spec(folder))
+            aws = self._aws(self._spec_of(name))
+            known = places.everywhere(aws, name, recorded_spec(folder), self._record(name))
             end_cluster(aws, plan, known, folder, report, self.sleep)
             return
+        aws, _, regions = self._known_of(name)
         if plan.removals:
-            regions = places.configured_regions(aws, plan.cluster, spec)
             end_nodes(aws, plan, regions, report, self.sleep)
         if plan.launches or plan.kept:
-            self._launch(aws, folder, report)
+            self._launch(aws, folder, regions, report)
 
-    def _launch(self, aws: Aws, folder: Path, report: Report) -> None:
-        if self.spec is None:
-            raise ValueError("an EC2 provider without a specification cannot launch")
+    def _launch(self, aws: Aws, folder: Path, regions: Sequence[str], report: Report) -> None:
+        # The region too is recorded: another shell's AWS_REGION does not start a second cluster.
+        spec = places.in_region(self._wanted, aws.region)
         entries = journal.Journal(folder / journal.FILE)
         founding = Founding(
             aws=aws,
-            spec=self.spec,
-            nodes=self._nodes(aws, self.spec),
+            spec=spec,
+            nodes=self._nodes(aws, spec),
+            regions=regions,
             clusters=self.clusters,
             journal=entries,
             report=report,
@@ -146,14 +158,19 @@ class Ec2Provider:
 
         def where(name: str) -> list[str]:
             spec = specs[name]
-            return places.configured_regions(aws, name, spec) if spec else []
+            return places.known_regions(aws, name, spec, self._record(name)) if spec else []
 
         return of_account(
-            aws, known, where, lambda name, held: self._listed(name, specs.get(name), held, prices)
+            aws,
+            known,
+            where,
+            lambda name, held: self._listed(aws, name, specs.get(name), held, prices),
         )
 
-    def _listed(self, name: str, spec: ClusterSpec | None, held: Holding, prices: Prices) -> Listed:
-        seen = self._seen(name, spec, held.instances, held.things)
+    def _listed(
+        self, aws: Aws, name: str, spec: ClusterSpec | None, held: Holding, prices: Prices
+    ) -> Listed:
+        seen = self._seen(aws, name, spec, held.instances, held.things)
         # Clusters that were destroyed a moment ago still show instances, whose prices nobody wants.
         paid = bill(prices, held.instances, time.time(), spec) if seen.exists else None
         return Listed(observed=seen, bill=paid, regions=held.regions)
@@ -161,7 +178,7 @@ class Ec2Provider:
     def bill(self, name: str) -> Bill | None:
         spec = self._spec_of(name)
         aws = self._aws(spec)
-        found = instances(aws, name, places.everywhere(aws, name, spec))
+        found = instances(aws, name, places.everywhere(aws, name, spec, self._record(name)))
         return bill(Prices(aws, self.clusters.parent), found, time.time(), spec)
 
     def expect_within_budget(self, name: str, *, until: float, what: str) -> None:
@@ -196,37 +213,65 @@ class Ec2Provider:
         living = living_ones(instances(aws, name, regions))
         prolonging.mark(aws, [i for i in living if i.name in told], expires)
 
+    # --- who is meant ----------------------------------------------------------------------------
+
+    @property
+    def _wanted(self) -> ClusterSpec:
+        """For what needs a configuration."""
+        spec = self._spec_of(self.spec.name) if self.spec else None
+        if spec is None:
+            raise ValueError("an EC2 provider without a specification cannot launch")
+        return spec
+
     def _spec_of(self, name: str) -> ClusterSpec | None:
-        """As configured, else as recorded; what a destroy goes on with when it has removed the record."""
-        if self.spec is not None:
-            return self.spec
+        """As configured, else as recorded; what a destroy goes on with when it has removed the record.
+
+        A cluster stays in the region of its first launch where the configuration names none.
+        """
         found = recorded_spec(cluster_folder(self.clusters, name))
         if found is not None:
             self._recorded[name] = found
-        return self._recorded.get(name)
+        before = self._recorded.get(name)
+        if self.spec is None:
+            return before
+        home = before.ec2.region if before else None
+        return places.in_region(self.spec, home or self._homes.get(name))
+
+    def _find_home(self, name: str) -> None:
+        """Where another machine launched the cluster, if nothing here says in which region it is."""
+        spec = self._spec_of(name)
+        if spec is None or name in self._homes or all(n.region for n in planned_nodes(spec)):
+            return
+        self._homes[name] = places.home_region(self._aws(spec), name)
+
+    def _record(self, name: str) -> ClusterRecord | None:
+        return read_record(cluster_folder(self.clusters, name))
 
     def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
         spec = self._spec_of(name)
         aws = self._aws(spec)
-        return aws, spec, places.configured_regions(aws, name, spec)
+        return aws, spec, places.known_regions(aws, name, spec, self._record(name))
 
     def quote(self, plan: Plan) -> list[str]:
-        if self.spec is None:
-            raise ValueError("an EC2 provider without a specification cannot launch")
-        aws = self._aws(self.spec)
+        spec = self._wanted
+        aws = self._aws(spec)
         launches = {launch.name for launch in plan.launches}
-        nodes = [n for n in self._nodes(aws, self.spec) if n.name in launches]
-        return quote(aws, self.spec, nodes, Prices(aws, self.clusters.parent)) if nodes else []
+        nodes = [n for n in self._nodes(aws, spec) if n.name in launches]
+        return quote(aws, spec, nodes, Prices(aws, self.clusters.parent)) if nodes else []
 
     def rehearse(self) -> list[Checked]:
-        if self.spec is None:
-            raise ValueError("an EC2 provider without a specification cannot rehearse a launch")
-        spec, aws = self.spec, self._aws(self.spec)
+        spec = self._wanted
+        aws = self._aws(spec)
         return rehearsing.checkup(aws, spec, lambda: self._nodes(aws, spec))
 
     def _nodes(self, aws: Aws, spec: ClusterSpec) -> list[Node]:
         """As planned, each in its region."""
         return [_placed(node, aws) for node in planned_nodes(spec)]
+
+    @property
+    def _own_aws(self) -> Aws:
+        """As configured, or as AWS's own settings say."""
+        return self._aws(self._wanted if self.spec else None)
 
     def _aws(self, spec: ClusterSpec | None) -> Aws:
         key = (spec.ec2.profile, spec.ec2.region) if spec else (None, None)
@@ -237,16 +282,13 @@ class Ec2Provider:
     # --- images ----------------------------------------------------------------------------------
 
     def image_regions(self, *, everywhere: bool = False) -> list[str]:
-        aws = self._aws(self.spec)
         if everywhere:
-            return all_regions(aws)
-        return (
-            places.configured_regions(aws, self.spec.name, self.spec) if self.spec else [aws.region]
-        )
+            return all_regions(self._own_aws)
+        return self._known_of(self.spec.name)[2] if self.spec else [self._own_aws.region]
 
     def image_source(self, instance: str, region: str | None = None) -> ImageSource:
         regions = [region] if region else self.image_regions()
-        return source(self._aws(self.spec), regions, instance)
+        return source(self._own_aws, regions, instance)
 
     def bake(
         self,
@@ -258,7 +300,7 @@ class Ec2Provider:
         say: Callable[[str], None],
     ) -> OwnImage:
         return baking.bake(
-            self._aws(self.spec),
+            self._own_aws,
             self.clusters.parent,
             source,
             prefix,
@@ -270,15 +312,15 @@ class Ec2Provider:
 
     def images(self, regions: Sequence[str]) -> list[ObservedImages]:
         prefixes = ami_tags(self.spec) if self.spec else []
-        return observed_images(self._aws(self.spec), regions, prefixes)
+        return observed_images(self._own_aws, regions, prefixes)
 
     def prune(self, chosen: Pruning) -> None:
-        remove_images(self._aws(self.spec), chosen, self.sleep)
+        remove_images(self._own_aws, chosen, self.sleep)
 
     # --- what nobody needs -----------------------------------------------------------------------
 
     def holdings(self) -> Holdings:
-        aws = self._aws(self.spec)
+        aws = self._own_aws
         return sweeping.look_at(aws, all_regions(aws))
 
     def sweep(
@@ -287,7 +329,7 @@ class Ec2Provider:
         images: Sequence[Pruning],
         removed: Callable[[Belonging], None],
     ) -> list[str]:
-        aws = self._aws(self.spec)
+        aws = self._own_aws
         left = sweeping.remove_all(aws, chosen, removed=removed, sleep=self.sleep)
         why = [f"{thing}: {reason}" for thing, reason in left.items()]
         for pruning in images:
@@ -309,8 +351,9 @@ class Ec2Provider:
                 hint="write, for example: roles: {workers: {count: 2, swap: 8}}, and name the file with -c",
             )
         folder = cluster_folder(self.clusters, name)
-        if read_record(folder) is None:
-            claimed(self.clusters, spec, uid=swap.uid_of(wanted))
+        if self._record(name) is None:
+            placed = places.in_region(spec, aws.region)
+            claimed(self.clusters, placed, uid=swap.uid_of(wanted), regions=regions)
         return swap.attach_all(
             aws,
             journal.Journal(folder / journal.FILE),
@@ -328,23 +371,13 @@ class Ec2Provider:
         return access.shown(aws, name, regions)
 
     def refresh_access(self, name: str) -> list[Access]:
-        folder = cluster_folder(self.clusters, name)
-        before = recorded_spec(folder)
-        spec = self.spec or before
+        before = recorded_spec(cluster_folder(self.clusters, name))
+        aws, spec, regions = self._known_of(name)
         if spec is None:
             raise UsageError(
                 f"cluster {name}: nothing here says who may reach it",
                 hint="name its configuration with -c",
             )
-        aws = self._aws(before or spec)
-        regions = list(
-            dict.fromkeys(
-                [
-                    *places.configured_regions(aws, name, before or spec),
-                    *places.configured_regions(aws, name, spec),
-                ]
-            )
-        )
         living = living_ones(instances(aws, name, regions))
         made = access.refresh(aws, name, regions, spec, living)
         if before is not None:

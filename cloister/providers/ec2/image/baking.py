@@ -51,8 +51,7 @@ class Baking:
 
 def images_folder(state: Path, aws: Aws, region: str) -> Path:
     """Where the journal of the account's images of a region is; made if it is not there."""
-    account = aws.asked(region, "get_caller_identity", service="sts")["Account"]
-    folder = state / "images" / str(account) / region
+    folder = state / "images" / aws.account / region
     for each in reversed((folder, *folder.parents)):
         if not each.exists():
             each.mkdir(mode=0o700, exist_ok=True)

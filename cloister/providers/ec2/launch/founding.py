@@ -27,7 +27,13 @@ from cloister.providers.ec2.launch.watching import Watch
 from cloister.providers.ec2.lease import prolonging
 from cloister.providers.ec2.money.prices import Prices, bill
 from cloister.providers.ec2.money.quoting import hourly
-from cloister.providers.ec2.observing import Instance, instances, living_ones, surplus
+from cloister.providers.ec2.observing import (
+    Instance,
+    fitting,
+    instances,
+    living_ones,
+    surplus,
+)
 from cloister.providers.ec2.tags import Identity
 from cloister.providers.provider import NodeEvent, Report
 from cloister.providers.record import claimed, cluster_folder
@@ -38,11 +44,15 @@ _ROUNDS_MAX = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Founding:
-    """`nodes` are all that the cluster is to have, each in its region; `clusters` is the folder of all."""
+    """`nodes` are all that the cluster is to have, each in its region; `clusters` is the folder of all.
+
+    regions: in which something of it may be, from earlier launches too.
+    """
 
     aws: Aws
     spec: ClusterSpec
     nodes: Sequence[Node]
+    regions: Sequence[str]
     clusters: Path
     journal: Journal
     report: Report
@@ -61,7 +71,7 @@ def found_cluster(founding: Founding) -> None:
         watch = Watch(founding.aws, spec.name, launching.identity.uid, launching.sites)
         arrived = await_instances(
             missing,
-            watch.look,
+            lambda names: fitting(watch.look(names), launching.wanted),  # noqa: B023 - used in this round
             gone=gone,
             within_s=spec.ec2.boot_within,
             ready=lambda instance: report(
@@ -81,7 +91,7 @@ def found_cluster(founding: Founding) -> None:
         end_instances(
             founding.aws, spec.name, launching.sites, missing, lambda one: None, founding.sleep
         )
-    _finish(launching)
+    _finish(launching, founding.regions)
     if failed:
         raise ProviderError(
             f"cluster {spec.name}: {len(failed)} nodes did not come up in {_ROUNDS_MAX} launches: "
@@ -107,7 +117,8 @@ def _prepared(founding: Founding) -> Launching:
     """Everything but the instances: looked up first, then made."""
     aws, spec, report = founding.aws, founding.spec, founding.report
     roles = roles_by_region(founding.nodes)
-    with ThreadPoolExecutor(len(roles)) as pool:
+    with ThreadPoolExecutor(len(roles) + 1) as pool:
+        owner = pool.submit(lambda: aws.account)
         looking = pool.map(lambda region: ground(aws, spec, region, roles[region]), roles)
         ssh_from = access.networks(spec.ec2)
         prices = Prices(aws, founding.clusters.parent)
@@ -119,7 +130,7 @@ def _prepared(founding: Founding) -> Launching:
 
     def may_renew() -> None:
         """UsageError if the budget is against it that those who live go on for another lease."""
-        going_on = living_ones(found := instances(aws, spec.name, roles))
+        going_on = living_ones(found := instances(aws, spec.name, founding.regions))
         now = time.time()
         paid = bill(prices, found, now, spec) if going_on and spec.ec2.budget.limits else None
         if paid is not None:
@@ -127,7 +138,7 @@ def _prepared(founding: Founding) -> Launching:
             what = "another lease"
             expect_going_on_within(spec.ec2.budget, paid, now=now, until=until, what=what)
 
-    identity, home_group = _claimed(founding, grounds[0], may_renew)
+    identity, home_group = _claimed(founding, grounds[0], owner.result(), may_renew)
     # Whom the groups let in from other regions.
     living = living_ones(instances(aws, spec.name, roles) if len(roles) > 1 else [])
 
@@ -151,19 +162,21 @@ def _prepared(founding: Founding) -> Launching:
         cluster=spec,
         identity=identity,
         sites=sites,
+        wanted={node.name: node.region for node in founding.nodes},
         say=lambda text: report(NodeEvent(node=spec.name, kind="launching", detail=text)),
         sleep=founding.sleep,
     )
 
 
 def _claimed(
-    founding: Founding, home: Ground, may_renew: Callable[[], None]
+    founding: Founding, home: Ground, account: str, may_renew: Callable[[], None]
 ) -> tuple[Identity, Mapping[str, object]]:
     """Who the cluster is, and its home region's group; recorded here before anything is made."""
     spec = founding.spec
+    record = claimed(founding.clusters, spec, regions=founding.regions, account=account)
     wanted = Identity(
         name=spec.name,
-        uid=claimed(founding.clusters, spec).uid,
+        uid=record.uid,
         expires=int(time.time() + spec.ec2.lease),
         home=home.region,
         version=importlib.metadata.version("cloister"),
@@ -217,7 +230,7 @@ def _fill(
     """
     name, wanted = launching.cluster.name, set(missing)
     there = instances(launching.aws, name, launching.sites)
-    living = {instance.name for instance in living_ones(there)}
+    living = {instance.name for instance in fitting(living_ones(there), launching.wanted)}
     absent = [node for node in nodes if node.name in wanted and node.name not in living]
     for node in absent:
         report(NodeEvent(node=node.name, kind="launching"))
@@ -225,13 +238,14 @@ def _fill(
     return {instance.id for instance in there if instance.is_gone}, living
 
 
-def _finish(launching: Launching) -> None:
-    """End what exists twice, schedule the end of the lease, and let the regions reach each other."""
+def _finish(launching: Launching, regions: Sequence[str]) -> None:
+    """End what exists twice or where it should not, schedule the end of the lease, and let the regions
+    reach each other."""
     aws, spec = launching.aws, launching.cluster
-    living = living_ones(instances(aws, spec.name, launching.sites))
-    double = surplus(living)
-    removing.terminate(aws, double, sleep=launching.sleep)
-    kept = [instance for instance in living if instance not in double]
+    living = living_ones(instances(aws, spec.name, regions))
+    unwanted = surplus(living, launching.wanted)
+    removing.terminate(aws, unwanted, sleep=launching.sleep)
+    kept = [instance for instance in living if instance not in unwanted]
     prolonging.schedule(aws, launching.identity, kept, spec.ec2.schedule_role, launching.say)
     if len(launching.sites) == 1:
         return

@@ -10,6 +10,7 @@ from typing import Any
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.providers.ec2.api import Aws, AwsError
+from cloister.providers.ec2.end.removing import terminate
 from cloister.providers.ec2.image.images import user_of
 from cloister.providers.ec2.journal import Intent, Journal
 from cloister.providers.ec2.launch.batches import (
@@ -21,7 +22,7 @@ from cloister.providers.ec2.launch.batches import (
     machine_of,
     request,
 )
-from cloister.providers.ec2.observing import GONE
+from cloister.providers.ec2.observing import GONE, fitting, in_reservation
 from cloister.providers.ec2.tags import Identity
 
 # A token whose instances have been terminated stays used up: each attempt has another one.
@@ -54,6 +55,8 @@ class Launching:
     cluster: ClusterSpec
     identity: Identity
     sites: Mapping[str, Site]
+    # Node → its region: all that the cluster is to have.
+    wanted: Mapping[str, str]
     say: Say
     sleep: Callable[[float], None]
 
@@ -72,7 +75,8 @@ def launch_batches(launching: Launching, batches: Sequence[Batch]) -> None:
 def replay(launching: Launching) -> None:
     """Repeat the launch calls whose outcome is not known: what they made is not made again.
 
-    Only those of this identity: others' tokens would start a cluster that was destroyed since.
+    Only those of this identity: others' tokens would start a cluster that was destroyed since.  Nodes that
+    are no longer wanted, or in another region, are ended at once: looks may not show them for a while.
     """
     for intent in launching.journal.open_intents:
         if intent.action != "run_instances":
@@ -81,9 +85,13 @@ def replay(launching: Launching) -> None:
             launching.journal.settle(intent, "of an earlier cluster")
         else:
             try:
-                _asked(launching, intent)
+                made = in_reservation(_asked(launching, intent), intent.region)
             except AwsError as error:
                 launching.journal.settle(intent, error.code, refused=True)
+                continue
+            fit = fitting(made, launching.wanted)
+            unwanted = [instance for instance in made if instance not in fit]
+            terminate(launching.aws, unwanted, sleep=launching.sleep)
 
 
 def _uid(intent: Intent) -> str:
@@ -150,7 +158,7 @@ def _run(launching: Launching, site: Site, batch: Batch, rung: Rung) -> int:
         )
         intent = launching.journal.intend(batch.region, "run_instances", parameters)
         try:
-            instances = _asked(launching, intent)
+            instances = _asked(launching, intent)["Instances"]
         except AwsError as error:
             launching.journal.settle(intent, error.code, refused=True)
             if error.code != "IdempotentInstanceTerminated":
@@ -164,9 +172,9 @@ def _run(launching: Launching, site: Site, batch: Batch, rung: Rung) -> int:
     )
 
 
-def _asked(launching: Launching, intent: Intent) -> list[Any]:
-    """The very same call until it is answered: its token lets it be carried out once."""
-    reply = launching.aws.seen(intent.region, intent.action, **intent.request)
-    instances: list[Any] = reply["Instances"]
-    launching.journal.settle(intent, " ".join(entry["InstanceId"] for entry in instances) or "none")
-    return instances
+def _asked(launching: Launching, intent: Intent) -> Mapping[str, Any]:
+    """The reply to the very same call until it is answered: its token lets it be carried out once."""
+    reply: Mapping[str, Any] = launching.aws.seen(intent.region, intent.action, **intent.request)
+    ids = [entry["InstanceId"] for entry in reply["Instances"]]
+    launching.journal.settle(intent, " ".join(ids) or "none")
+    return reply
