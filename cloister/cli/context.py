@@ -69,14 +69,20 @@ class Context:
         cluster = configuration.cluster
         if cluster is None or (self.label is None and self.nworkers is None):
             return configuration
+        from cloister.config.seed_json import renamed
+
         changes: dict[str, Any] = {}
         if self.label is not None:
-            changes["name"] = self.label
+            changes["name"] = name = self.cluster_name()
+            if name != self.label:
+                configuration = dataclasses.replace(
+                    configuration, notes=(*configuration.notes, renamed("-l", self.label))
+                )
             image = cluster.ec2.image
-            if configuration.notes and image is not None and image.ami_tag is not None:
-                # In the old format one label named both, and the notes tell that it is one.
-                renamed = image.model_copy(update={"ami_tag": self.label})
-                changes["ec2"] = cluster.ec2.model_copy(update={"image": renamed})
+            if configuration.old and image is not None and image.ami_tag is not None:
+                # In the old format one label named both.
+                tagged = image.model_copy(update={"ami_tag": self.label})
+                changes["ec2"] = cluster.ec2.model_copy(update={"image": tagged})
         if self.nworkers is not None:
             changes["roles"] = self._with_workers(cluster)
         from pydantic import ValidationError
@@ -115,9 +121,8 @@ class Context:
         """
         from cloister.config.loading import cluster_name_in
 
-        if self.label is not None:
-            return self.label
-        return cluster_name_in(self.files()) if self.files() else None
+        files = self.files()
+        return cluster_name_in(files, self.label) if files or self.label is not None else None
 
     def cluster(self) -> Cluster:
         from cloister.cluster.lifecycle import open_cluster

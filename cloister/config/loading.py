@@ -13,6 +13,7 @@ from cloister.config.located import Key, Located, child, find, key_text, plain
 from cloister.config.merging import absolute_path, merged
 from cloister.config.problems import Place, Problem, in_reading_order
 from cloister.config.reading import Source
+from cloister.config.seed_json import plain_name
 from cloister.config.spec import (
     ClusterSpec,
     ConfigurationSpec,
@@ -29,7 +30,7 @@ class Configuration:
     """What the user asked for; all paths in it are absolute.
 
     `positions` are those of the experiments in their list.  `files` are all that were read, included ones too; `sha256` is of their bytes.
-    `notes` say what of a file of an old format is not done.
+    `notes` say what of a file of an old format is not done; there are some of each.
     """
 
     cluster: ClusterSpec | None
@@ -41,6 +42,11 @@ class Configuration:
     sha256: str
     notes: tuple[str, ...]
     tree: Located = dataclasses.field(repr=False)
+
+    @property
+    def old(self) -> bool:
+        """Whether one of the files is of an old format."""
+        return bool(self.notes)
 
     def place(self, key: Sequence[str | int]) -> Place:
         """Where the key stands, or else the nearest key around it."""
@@ -87,9 +93,17 @@ def load(
     return configuration
 
 
-def cluster_name_in(paths: Sequence[Path]) -> str | None:
-    """The cluster's name, whatever else is wrong with the files: destroying must not depend on it."""
-    trees = [source.tree for source in read_all(paths).sources if source.tree is not None]
+def cluster_name_in(paths: Sequence[Path], label: str | None = None) -> str | None:
+    """The cluster's name, whatever else is wrong with the files: destroying must not depend on it.
+
+    label: another name for it, which with a file of an old format may be one of its time.
+    """
+    if label is not None and (not paths or plain_name(label) == label):
+        return label
+    sources = read_all(paths).sources
+    if label is not None:
+        return plain_name(label) if any(source.notes for source in sources) else label
+    trees = [source.tree for source in sources if source.tree is not None]
     section = child(merged(trees), "cluster") if trees else None
     name = child(section, "name") if section is not None else None
     return name.value if name is not None and isinstance(name.value, str) else None

@@ -125,16 +125,27 @@ class _Maker:
 
 
 def _name(given: Located | None) -> tuple[Located | None, list[str]]:
-    """A name as it can be today: lower case, dashes, a letter first."""
     if given is None or not isinstance(given.value, str):
         return given, []
-    plain = re.sub(r"[^a-z0-9-]+", "-", given.value.lower())
-    # Digits at its end stay: they tell one cluster from another.
-    name = plain.lstrip("-0123456789")[:_NAME_MAX].rstrip("-")
-    if name == given.value or not name:
+    name = plain_name(given.value)
+    if name == given.value:
         return given, []
-    note = f"cluster_name: {given.value!r} is called {name!r}, as names have lower-case letters, digits and dashes"
-    return dataclasses.replace(given, value=name), [note]
+    return dataclasses.replace(given, value=name), [renamed("cluster_name", given.value)]
+
+
+def renamed(what: str, text: str) -> str:
+    """The note about a name that is another one today."""
+    return (
+        f"{what}: {text!r} is called {plain_name(text)!r}, as names have lower-case letters, digits"
+        " and dashes"
+    )
+
+
+def plain_name(text: str) -> str:
+    """A name as it can be today: lower case, dashes, a letter first; as it is where nothing remains."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", text.lower())
+    # Digits at its end stay: they tell one cluster from another.
+    return plain.lstrip("-0123456789")[:_NAME_MAX].rstrip("-") or text
 
 
 def _tag(given: Mapping[str, Located]) -> Located | str | None:

@@ -150,6 +150,16 @@ def test_a_label_names_another_cluster_and_its_images(user: User) -> None:
     assert "cloister-base-20260102" in refused.stderr
 
 
+def test_a_label_as_names_were_means_the_same_cluster_in_every_command(user: User) -> None:
+    planned = user("-l", "Clamor_Test", "plan")
+    assert "no name begins with 'Clamor_Test'" in planned.stderr
+    assert "-l: 'Clamor_Test' is called 'clamor-test'" in planned.stderr
+    assert (
+        "clamor-test: nothing found, nothing left" in user.ok("-l", "Clamor_Test", "destroy").stdout
+    )
+    assert user.caller("-l", "Clamor_Test", "status", **user.variables).status == 2
+
+
 def test_more_workers_are_launched_beside_those_that_are_there(user: User) -> None:
     user.ok("launch")
     before = user.file("servers/servers.txt").splitlines()

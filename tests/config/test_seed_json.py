@@ -105,6 +105,16 @@ def test_a_name_that_cannot_be_one_today_is_changed_and_it_is_said(tmp_path: Pat
     assert cluster_name_in([tmp_path / "ps_config.json"]) == "clamor-test"
 
 
+def test_a_label_of_its_time_is_changed_alike(tmp_path: Path) -> None:
+    loaded(tmp_path, OLDER)
+    files = [tmp_path / "ps_config.json"]
+    assert cluster_name_in(files, "Clamor_Test2") == "clamor-test2"
+    assert cluster_name_in(files, "other") == "other"
+    (tmp_path / "new.yaml").write_text("cluster: {name: mine}\n")
+    assert cluster_name_in([tmp_path / "new.yaml"], "Clamor_Test") == "Clamor_Test"
+    assert cluster_name_in([], "Clamor_Test") == "Clamor_Test"
+
+
 @pytest.mark.parametrize(
     ("given", "name"), [("exp1", "exp1"), ("exp-2", "exp-2"), ("2nd_try_3_", "nd-try-3")]
 )
