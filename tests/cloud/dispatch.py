@@ -1,15 +1,11 @@
-"""The WSGI application: every call is written down, may meet a fault, is carried out and answered."""
+"""The application: every call is written down, may meet a fault, is carried out and answered."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import time
 import traceback
-from collections.abc import Iterable
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +24,10 @@ from cloud.power import Power
 from cloud.refusals import Refusal, dry_run, not_simulated
 from cloud.replies import Reply
 from cloud.throttling import Throttle
+from cloud.web import Environ
 from cloud.world import World
 
 CONTROL = "/_cloud/"
-Environ = dict[str, Any]
 
 
 class Application:
@@ -46,22 +42,13 @@ class Application:
     def listen_to(self, power: Power) -> None:
         self._control.power = power
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Environ) -> Reply | None:
+        """None when the caller gets no answer."""
         if environ["PATH_INFO"].startswith(CONTROL):
-            reply: Reply | None = self._control.reply(environ)
-        else:
-            reply = self._answer(environ)
-        if reply is None:
-            # The caller sees its connection end without an answer.
-            with contextlib.suppress(OSError):
-                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise ConnectionAbortedError
-        status = f"{reply.status} {HTTPStatus(reply.status).phrase}"
-        start_response(status, [*reply.headers, ("Content-Length", str(len(reply.body)))])
-        return [reply.body]
+            return self._control.reply(environ)
+        return self._answer(environ)
 
     def _answer(self, environ: Environ) -> Reply | None:
-        """None when the caller gets no answer."""
         try:
             call = incoming.read(environ)
         except KeyError as error:
@@ -101,7 +88,8 @@ class Application:
 
     def _result(self, environ: Environ, call: Incoming, fate: Fate, entry: Entry) -> Reply:
         settings = self._world.settings
-        time.sleep(settings.works_s.get(call.action, settings.works_s.get("*", 0.0)))
+        if works_s := settings.works_s.get(call.action, settings.works_s.get("*", 0.0)):
+            time.sleep(works_s)
         with self._world.lock:
             if settings.expired or self._faults.expired():
                 raise expired(call.protocol)

@@ -6,6 +6,7 @@ it. It ends with its standard input, and its servers end with it.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -63,6 +64,8 @@ class Forker:
 
 
 def main() -> None:
+    # What has been imported is not looked through again and again, in each fork anew.
+    gc.freeze()
     # Nobody waits for what has ended, so that its number is nobody else's as long as somebody may ask.
     # Ends for the servers when this process has ended.
     life, alive = os.pipe()

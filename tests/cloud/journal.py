@@ -34,7 +34,8 @@ class Entry:
 
 class Journal:
     def __init__(self, file: Path) -> None:
-        self._file = file
+        # Held open, and each line is there at once.
+        self._file = file.open("a", buffering=1)
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
 
@@ -52,9 +53,9 @@ class Journal:
         return entry
 
     def finish(self, entry: Entry) -> None:
-        with self._lock, self._file.open("a") as file:
-            file.write(json.dumps(dataclasses.asdict(entry)) + "\n")
+        with self._lock:
+            self._file.write(json.dumps(vars(entry)) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
         with self._lock:
-            return [dataclasses.asdict(entry) for entry in self._entries]
+            return [dict(vars(entry)) for entry in self._entries]

@@ -12,7 +12,7 @@ from cloud.refusals import not_simulated
 from cloud.replies import Reply
 
 # What moto only reads from tables, and takes longer for than for anything else.
-_TABLES = frozenset(("DescribeInstanceTypeOfferings",))
+_TABLES = frozenset(("DescribeInstanceTypeOfferings", "DescribeInstanceTypes"))
 
 
 class MotoSide:

@@ -13,30 +13,22 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 if __name__ == "__main__":
     # As a script its folder would be first, with names in it that the standard library has too.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-
 from cloud import guest
 from cloud.dispatch import Application
 from cloud.power import Power
 from cloud.settings import Settings, changed
+from cloud.web import Server
 from cloud.world import World
 
 HOST = "127.0.0.1"
 # How soon the server notices that it is to end.
 POLL_S = 0.05
-
-
-class _Quiet(WSGIRequestHandler):
-    """The journal has every call; the log is for what went wrong."""
-
-    def log_request(self, *_: Any, **__: Any) -> None:
-        pass
 
 
 def main() -> None:
@@ -87,14 +79,14 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _prepared(world: World, folder: Path, port: int) -> BaseWSGIServer:
+def _prepared(world: World, folder: Path, port: int) -> Server:
     world.nodes.start()
     application = Application(world, folder)
     power = Power(world.nodes.power, lambda *said: guest.heard(world, *said))
     application.listen_to(power)
     power.start()
     world.agenda.start()
-    return make_server(HOST, port, application, threaded=True, request_handler=_Quiet)
+    return Server(HOST, application, port)
 
 
 def _announce(folder: Path, port: int) -> None:
@@ -104,12 +96,12 @@ def _announce(folder: Path, port: int) -> None:
     draft.rename(folder / "port")
 
 
-def _stop(server: BaseWSGIServer) -> None:
+def _stop(server: Server) -> None:
     # `shutdown` waits for `serve_forever`, which this thread may be in.
     threading.Thread(target=server.shutdown).start()
 
 
-def _stop_with_stdin(server: BaseWSGIServer) -> None:
+def _stop_with_stdin(server: Server) -> None:
     os.read(0, 1)
     _stop(server)
 

@@ -65,6 +65,7 @@ class Ec2Provider:
     _recorded: dict[str, ClusterSpec] = dataclasses.field(default_factory=dict)
     # Cluster → where it was launched from elsewhere.
     _homes: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    _found_in: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """In the regions that the configuration or the record names, or in all of the account."""
@@ -73,8 +74,12 @@ class Ec2Provider:
             self._find_home(name)
         spec = self._spec_of(name)
         aws = self._aws(spec)
-        where = places.everywhere if everywhere else places.known_regions
-        regions = where(aws, name, spec, record)
+        if everywhere:
+            regions = places.everywhere(aws, name, spec, record)
+            before = self._found_in.get(name, ())
+            self._found_in[name] = regions = list(dict.fromkeys([*before, *regions]))
+        else:
+            regions = places.known_regions(aws, name, spec, record)
         look = all_things if everywhere else things
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(look, aws, name, regions)
@@ -109,8 +114,7 @@ class Ec2Provider:
         folder = cluster_folder(self.clusters, name)
         if plan.removes_cluster:
             aws = self._aws(self._spec_of(name))
-            known = places.everywhere(aws, name, recorded_spec(folder), self._record(name))
-            end_cluster(aws, plan, known, folder, report, self.sleep)
+            end_cluster(aws, plan, self._all_regions_of(name), folder, report, self.sleep)
             return
         aws, _, regions = self._known_of(name)
         if plan.removals:
@@ -178,7 +182,7 @@ class Ec2Provider:
     def bill(self, name: str) -> Bill | None:
         spec = self._spec_of(name)
         aws = self._aws(spec)
-        found = instances(aws, name, places.everywhere(aws, name, spec, self._record(name)))
+        found = instances(aws, name, self._all_regions_of(name))
         return bill(Prices(aws, self.clusters.parent), found, time.time(), spec)
 
     def expect_within_budget(self, name: str, *, until: float, what: str) -> None:
@@ -246,6 +250,13 @@ class Ec2Provider:
 
     def _record(self, name: str) -> ClusterRecord | None:
         return read_record(cluster_folder(self.clusters, name))
+
+    def _all_regions_of(self, name: str) -> list[str]:
+        """Wherever it is, or was when it was last looked for everywhere: that takes a call for each region."""
+        if name in self._found_in:
+            return self._found_in[name]
+        spec = self._spec_of(name)
+        return places.everywhere(self._aws(spec), name, spec, self._record(name))
 
     def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
         spec = self._spec_of(name)

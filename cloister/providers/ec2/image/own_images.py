@@ -59,7 +59,12 @@ def remove_images(aws: Aws, chosen: Pruning, sleep: Callable[[float], None] = ti
     for entry in chosen.removed:
         ids = [snapshot.id for snapshot in entry.snapshots]
         left += remove_image(aws, chosen.region, entry.image.id, ids, sleep)
-    left += _remove_snapshots(aws, chosen.region, [one.id for one in chosen.orphans], sleep)
+    used = _remove_snapshots(aws, chosen.region, [one.id for one in chosen.orphans], sleep)
+    if used:
+        # Those whose image AWS had not shown yet are no orphans.
+        shown = [as_own_image(one, chosen.region) for one in own_images(aws, chosen.region)]
+        ours = {snapshot for image in shown if image.is_cloisters for snapshot in image.snapshots}
+        left += [each for each in used if each not in ours]
     if left:
         raise ProviderError(
             f"still in use in {chosen.region}: {', '.join(left)}",

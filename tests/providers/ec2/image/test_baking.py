@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bakery import Bakery, client, development_instance
+from bakery import REGION, Bakery, client, development_instance
 from cloud.client import Cloud
 from cloud.using import eventually
 
@@ -18,7 +19,10 @@ from cloister.cluster.images import bake, prune
 from cloister.config.loading import load
 from cloister.config.spec import ClusterSpec
 from cloister.errors import Busy, ProviderError, UsageError
+from cloister.plan.images import pruning
 from cloister.providers.ec2 import api
+from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.image.own_images import remove_images
 from cloister.transport.links import Links
 
 POLICY = json.loads((Path(__file__).parents[4] / "docs/iam/cloister-policy.json").read_text())
@@ -404,6 +408,20 @@ def test_a_snapshot_that_another_image_uses_is_told(bakery: Bakery, impatient: N
     bakery.cloud.set(refuse=[rule])
     with pytest.raises(ProviderError, match="still in use in us-east-1: snap-"):
         bakery.prune(0)
+
+
+def test_a_snapshot_whose_image_was_not_seen_yet_is_no_orphan(
+    bakery: Bakery, impatient: None
+) -> None:
+    bakery.bake()
+    (seen,) = bakery.images()
+    early = dataclasses.replace(seen, images=())
+    chosen = pruning(early, prefix=bakery.name, keep=0)
+    assert len(chosen.orphans) == 1
+    remove_images(Aws(region=REGION), chosen)
+    assert len(bakery.own()) == len(bakery.snapshots()) == 1
+    bakery.prune(0)
+    assert bakery.snapshots() == []
 
 
 @pytest.mark.parametrize("lost", [[], ["CreateImage#1", "DeregisterImage#1", "DeleteSnapshot#1"]])
