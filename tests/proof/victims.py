@@ -116,7 +116,9 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
 def _share_clients() -> None:
     """Making them takes half of a victim's time, and they open no connection before their first call."""
     client = functools.partial(api.Aws._client, api.Aws())
-    for service, region in itertools.product(("ec2", "scheduler", "ssm", "pricing"), REGIONS):
+    for service, region in itertools.product(
+        ("ec2", "scheduler", "ssm", "pricing", "sts"), REGIONS
+    ):
         client(service, region)
     api.Aws._client = lambda self, service, region: client(service, region)  # type: ignore[method-assign]
 
