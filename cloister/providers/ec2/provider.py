@@ -70,16 +70,14 @@ class Ec2Provider:
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """In the regions that the configuration or the record names, or in all of the account."""
         record = self._record(name)
-        if not everywhere:
-            self._find_home(name)
-        spec = self._spec_of(name)
-        aws = self._aws(spec)
         if everywhere:
-            regions = places.everywhere(aws, name, spec, record)
+            spec = self._spec_of(name)
+            aws = self._aws(spec)
             before = self._found_in.get(name, ())
-            self._found_in[name] = regions = list(dict.fromkeys([*before, *regions]))
+            there = places.everywhere(aws, name, spec, record)
+            self._found_in[name] = regions = list(dict.fromkeys([*before, *there]))
         else:
-            regions = places.known_regions(aws, name, spec, record)
+            aws, spec, regions = self._known_of(name)
         look = all_things if everywhere else things
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(look, aws, name, regions)
@@ -259,6 +257,7 @@ class Ec2Provider:
         return places.everywhere(self._aws(spec), name, spec, self._record(name))
 
     def _known_of(self, name: str) -> tuple[Aws, ClusterSpec | None, list[str]]:
+        self._find_home(name)
         spec = self._spec_of(name)
         aws = self._aws(spec)
         return aws, spec, places.known_regions(aws, name, spec, self._record(name))

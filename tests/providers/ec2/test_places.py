@@ -16,6 +16,7 @@ from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
 from cloister.plan.launching import launch_plan
 from cloister.providers.ec2.launch import founding
+from cloister.providers.provider import Guarded
 
 ONE = {"workers": 1}
 
@@ -69,6 +70,9 @@ def test_another_machine_in_another_region_sees_the_cluster_and_does_not_double_
     other = provider_of(account.name, tmp_path / "other", spec)
     plan = launch_plan(spec, other.observe(account.name))
     assert [keep.name for keep in plan.kept] == ["workers1"]
+    guarded = provider_of(account.name, tmp_path / "other", spec)
+    assert isinstance(guarded, Guarded)
+    assert [reach.region for reach in guarded.access(account.name)] == ["us-east-1"]
     assert plan.changes_nothing
     with pytest.raises(ProviderError, match="key pair"):
         launch(spec, state=tmp_path / "other")
