@@ -81,7 +81,7 @@ def _text(file: IO[bytes]) -> str:
 def main() -> None:
     _import_everything()
     listener = socket.socket(fileno=int(sys.argv[1]))
-    while sys.stdin.fileno() not in select.select([sys.stdin, listener], [], [])[0]:
+    while sys.stdin not in select.select([sys.stdin, listener], [], [])[0]:
         connection, _ = listener.accept()
         # Twice, so that somebody waits for the command who has nothing else to do.
         if os.fork() == 0:
