@@ -157,7 +157,9 @@ def test_a_label_as_names_were_means_the_same_cluster_in_every_command(user: Use
     assert (
         "clamor-test: nothing found, nothing left" in user.ok("-l", "Clamor_Test", "destroy").stdout
     )
-    assert user.caller("-l", "Clamor_Test", "status", **user.variables).status == 2
+    refused = user.caller("-l", "Clamor_Test", "destroy", **user.variables)
+    assert refused.status == 2
+    assert "'Clamor_Test' is not a name of a cluster" in refused.stderr
 
 
 def test_more_workers_are_launched_beside_those_that_are_there(user: User) -> None:

@@ -32,7 +32,7 @@ from cloister.providers.ec2.launch.userdata import TELL, lease_script
 from cloister.providers.ec2.lease import prolonging
 from cloister.providers.ec2.listing import Holding, joined, of_account
 from cloister.providers.ec2.money.prices import Prices, bill
-from cloister.providers.ec2.money.quoting import quote
+from cloister.providers.ec2.money.quoting import expect_affordable, quote
 from cloister.providers.ec2.observing import (
     Instance,
     Thing,
@@ -266,8 +266,17 @@ class Ec2Provider:
         spec = self._wanted
         aws = self._aws(spec)
         launches = {launch.name for launch in plan.launches}
-        nodes = [n for n in self._nodes(aws, spec) if n.name in launches]
-        return quote(aws, spec, nodes, Prices(aws, self.clusters.parent)) if nodes else []
+        planned = self._nodes(aws, spec)
+        nodes = [n for n in planned if n.name in launches]
+        if not nodes:
+            return []
+        prices = Prices(aws, self.clusters.parent)
+        lines = quote(aws, spec, nodes, prices)
+        try:
+            expect_affordable(spec, planned, prices)
+        except UsageError as error:
+            lines.append(f"  a launch is refused: {error.message}")
+        return lines
 
     def rehearse(self) -> list[Checked]:
         spec = self._wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import stat
 import threading
 import time
@@ -253,6 +254,9 @@ def test_a_launch_beyond_the_budget_is_refused_before_anything_is_made(
     with pytest.raises(UsageError, match=message):
         account.launch(ec2={"budget": budget})
     assert account.billable() == []
+    spec = account.spec(ec2={"budget": budget})
+    *_, last = quote(launch_plan(spec, account.observe()), spec, state=account.state)
+    assert re.match(f"  a launch is refused: .*{message}", last)
 
 
 def test_where_nobody_answers_nothing_that_was_there_is_ended(account: Account) -> None:

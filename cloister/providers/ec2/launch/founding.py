@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cloister.config.spec import ClusterSpec
 from cloister.errors import ProviderError
-from cloister.plan.budget import expect_going_on_within, expect_launch_within
+from cloister.plan.budget import expect_going_on_within
 from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.end import removing
@@ -26,7 +26,7 @@ from cloister.providers.ec2.launch.waiting import await_instances
 from cloister.providers.ec2.launch.watching import Watch
 from cloister.providers.ec2.lease import prolonging
 from cloister.providers.ec2.money.prices import Prices, bill
-from cloister.providers.ec2.money.quoting import hourly
+from cloister.providers.ec2.money.quoting import expect_affordable
 from cloister.providers.ec2.observing import (
     Instance,
     fitting,
@@ -122,9 +122,7 @@ def _prepared(founding: Founding) -> Launching:
         looking = pool.map(lambda region: ground(aws, spec, region, roles[region]), roles)
         ssh_from = access.networks(spec.ec2)
         prices = Prices(aws, founding.clusters.parent)
-        dearest = spec.ec2.budget.dollars_max is not None
-        quoted = hourly(spec, founding.nodes, prices, dearest=dearest)
-        expect_launch_within(spec.ec2.budget, spec.ec2.lease, *quoted)
+        expect_affordable(spec, founding.nodes, prices)
     grounds = list(looking)
     access.expect_room(founding.nodes, spec.ec2, ssh_from)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cloister.config.spec import ClusterSpec
+from cloister.plan.budget import expect_launch_within
 from cloister.plan.observed import Node
 from cloister.providers.ec2.api import Aws
 from cloister.providers.ec2.launch.batches import batches, machine_of
@@ -41,6 +42,13 @@ def quote(aws: Aws, spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) ->
     if prices.asked is not None:
         known += f" (prices of {time.strftime('%Y-%m-%d', time.localtime(prices.asked))})"
     return [*lines, f"  {known}"]
+
+
+def expect_affordable(spec: ClusterSpec, nodes: Sequence[Node], prices: Prices) -> None:
+    """UsageError if launching these, all nodes of the cluster, could cost more than its budget."""
+    dearest = spec.ec2.budget.dollars_max is not None
+    quoted = hourly(spec, nodes, prices, dearest=dearest)
+    expect_launch_within(spec.ec2.budget, spec.ec2.lease, *quoted)
 
 
 def hourly(
