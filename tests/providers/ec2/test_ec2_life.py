@@ -355,7 +355,8 @@ def test_a_known_cluster_is_destroyed_without_any_region_of_the_environment(
 def test_an_unknown_price_is_said_and_refused_by_a_budget(account: Account) -> None:
     spec = account.spec(ec2={"machine": "r5.2xlarge", "budget": {"dollars_max": 100}})
     lines = quote(launch_plan(spec, account.observe()), spec, state=account.state)
-    assert "does not tell the price of: r5.2xlarge (on-demand) in us-east-1" in lines[-1]
+    assert "does not tell the price of: r5.2xlarge (on-demand) in us-east-1" in lines[-2]
+    assert lines[-1].startswith("  a launch is refused: the budget is $100, but AWS does not tell")
     with pytest.raises(UsageError, match="does not tell the price"):
         account.launch(ec2={"machine": "r5.2xlarge", "budget": {"dollars_max": 100}})
 
