@@ -15,7 +15,7 @@ from cloister.cluster.lifecycle import cluster_names, destroy
 
 CONFIGURATION = """
 cluster:
-  name: small
+  name: NAME
   roles: {manager: 1, workers: 2}
 deploy:
   - source: app
@@ -53,7 +53,10 @@ def here(tmp_path: Path) -> Iterator[Caller]:
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     """A folder with a configuration and its cluster of three nodes; tests leave it as it is."""
     caller = Caller(folder=tmp_path_factory.mktemp("launched"))
-    (caller.folder / "cloister.yaml").write_text(CONFIGURATION)
+    (caller.folder / "cloister.yaml").write_text(
+        # Workers that launch at the same time would want the same addresses for the same name.
+        CONFIGURATION.replace("NAME", f"small-{secrets.token_hex(4)}")
+    )
     (caller.folder / "app").mkdir()
     (caller.folder / "app" / "main.txt").write_text("hello\n")
     try:

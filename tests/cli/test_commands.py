@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from calling import Caller, wait_until
 
+from cloister.cluster.lifecycle import cluster_names
+
 NODES = ["manager1", "workers1", "workers2"]
 
 
@@ -48,7 +50,8 @@ def test_every_result_is_also_json_and_nothing_else_is_on_stdout(
     launched: Caller, tmp_path: Path
 ) -> None:
     results = fresh_results(launched, tmp_path)
-    assert launched.ok("launch", "--json").json["cluster"] == "small"
+    [name] = cluster_names(launched.state)
+    assert launched.ok("launch", "--json").json["cluster"] == name
     [listed] = launched.ok("ls", "--json").json
     assert [entry["state"] for entry in listed["nodes"]] == ["running"] * 3
     assert {a["action"] for a in launched.ok("plan", "--json").json["actions"]} == {"keep"}
@@ -329,9 +332,8 @@ def test_a_detached_process_outlives_its_command_and_can_be_ended(launched: Call
 
 
 def test_the_names_of_the_nodes_are_on_every_node(launched: Caller) -> None:
-    folders = [
-        launched.state / f"clusters/small/nodes/{name}/home/cloister/servers" for name in NODES
-    ]
+    [cluster] = (launched.state / "clusters").iterdir()
+    folders = [cluster / f"nodes/{name}/home/cloister/servers" for name in NODES]
     for folder in folders:
         (folder / "workers.txt").write_text("damaged\n")
     called = launched.ok("copy-dns")

@@ -25,7 +25,8 @@ def logged(launched: Caller) -> Iterator[Caller]:
 
 
 def there(caller: Caller) -> set[str]:
-    folder = caller.state / "clusters/small/nodes"
+    [cluster] = (caller.state / "clusters").iterdir()
+    folder = cluster / "nodes"
     return {
         f"{path.parents[5].name}/{path.name}"
         for path in folder.rglob("*.log")

@@ -126,17 +126,19 @@ def test_when_a_detached_process_ends_what_it_left_behind_is_ended(
 def test_a_killed_keeper_is_reported_as_lost_and_its_process_found_by_mark(
     node: Node, mark: str
 ) -> None:
+    # What ends it looks at all processes of the machine.
+    name = f"orphaned-{mark}"
     with Links() as links:
-        links.channel(node).call("detach", name="orphaned", command=f"sleep 300; : {mark}")
+        links.channel(node).call("detach", name=name, command=f"sleep 300; : {mark}")
     with Links() as links:
         channel = links.channel(node)
-        os.kill(one(channel, "orphaned")["keeper"], signal.SIGKILL)
-        eventually(lambda: not one(channel, "orphaned")["running"])
-        state = channel.call("detached_wait", name="orphaned", within_s=20.0)
+        os.kill(one(channel, name)["keeper"], signal.SIGKILL)
+        eventually(lambda: not one(channel, name)["running"])
+        state = channel.call("detached_wait", name=name, within_s=20.0)
         assert (state["running"], state["outcome"], state["keeper"]) == (False, None, 0)
-        assert channel.call("detached_stop", name="orphaned") is False
+        assert channel.call("detached_stop", name=name) is False
         assert living(mark)
-        ended = channel.call("end_processes", marks=["CLOISTER_DETACHED=orphaned"])["processes"]
+        ended = channel.call("end_processes", marks=[f"CLOISTER_DETACHED={name}"])["processes"]
         assert {entry["why"] for entry in ended} == {"mark"}
         assert not living(mark)
 

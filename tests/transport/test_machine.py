@@ -42,13 +42,13 @@ def test_a_held_node_is_refused_to_others_in_the_words_of_its_holder(node: Node)
 
 
 @pytest.mark.parametrize("how", ["closed", "killed"])
-def test_a_node_is_free_again_when_its_holder_has_gone(node: Node, how: str) -> None:
+def test_a_node_is_free_again_when_its_holder_has_gone(node: Node, how: str, mark: str) -> None:
     with Links() as first, Links() as second:
         channel = first.channel(node)
         channel.call("hold", path="lock", holder="first")
         # Neither attached nor detached processes inherit the lock.
         channel.start("sleep 300")
-        channel.call("detach", name="server", command="sleep 300")
+        channel.call("detach", name=mark, command="sleep 300")
         agent = int(channel.start("echo $PPID").wait(10).stdout)
         if how == "closed":
             first.close()
@@ -63,7 +63,8 @@ def test_a_node_is_free_again_when_its_holder_has_gone(node: Node, how: str) -> 
             return True
 
         eventually(free, within_s=5, what="the lock is free")
-        second.channel(node).call("end_processes", marks=["CLOISTER_DETACHED=server"])
+        # A name that nothing else on this machine has.
+        second.channel(node).call("end_processes", marks=[f"CLOISTER_DETACHED={mark}"])
 
 
 # --- ending what should not run ------------------------------------------------------------------
