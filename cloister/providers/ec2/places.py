@@ -16,17 +16,16 @@ def known_regions(
 ) -> list[str]:
     """Those of the specification, and those in which it was launched before; if neither is known, where
     something carries the cluster's tag."""
+    return _told(aws, spec, record) or regions_with(aws, name, all_regions(aws))
+
+
+def _told(aws: Aws, spec: ClusterSpec | None, record: ClusterRecord | None) -> list[str]:
+    """By the specification and the record."""
     launched = record.regions if record else []
-    if spec is None and not launched:
-        return regions_with(aws, name, all_regions(aws))
-    return list(dict.fromkeys([*_configured(aws, spec), *launched]))
-
-
-def _configured(aws: Aws, spec: ClusterSpec | None) -> list[str]:
     if spec is None:
-        return []
+        return launched
     named = [region for role in spec.roles.values() for region in role.regions or ()]
-    return [spec.ec2.region or aws.region, *named]
+    return list(dict.fromkeys([spec.ec2.region or aws.region, *named, *launched]))
 
 
 def everywhere(
@@ -34,12 +33,12 @@ def everywhere(
 ) -> list[str]:
     """Where the cluster should be, and where else something carries its tag.
 
-    Where the specification names the regions, another one that this identity may not look at does not keep
-    a destroy from its work: what it says of where it launched was written before it launched.
+    Where the specification or the record names the regions, another one that this identity may not look at
+    does not keep a destroy from its work: what they say of a launch was written before it launched.
     """
-    found = regions_with(aws, name, all_regions(aws), pass_over=spec is not None)
-    known = known_regions(aws, name, spec, record) if spec else []
-    return list(dict.fromkeys([*known, *found]))
+    told = _told(aws, spec, record)
+    found = regions_with(aws, name, all_regions(aws), pass_over=bool(told))
+    return list(dict.fromkeys([*told, *found]))
 
 
 def home_region(aws: Aws, name: str) -> str | None:

@@ -68,10 +68,12 @@ def found_cluster(founding: Founding) -> None:
     failed: Mapping[str, str] = {}
     for _ in range(_ROUNDS_MAX):
         gone, before = _fill(launching, founding.nodes, missing, report)
-        watch = Watch(founding.aws, spec.name, launching.identity.uid, launching.sites)
+        watch = Watch(
+            founding.aws, spec.name, launching.identity.uid, launching.sites, launching.wanted
+        )
         arrived = await_instances(
             missing,
-            lambda names: fitting(watch.look(names), launching.wanted),  # noqa: B023 - used in this round
+            watch.look,
             gone=gone,
             within_s=spec.ec2.boot_within,
             ready=lambda instance: report(

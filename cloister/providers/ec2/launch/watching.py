@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from cloister.providers.ec2 import tags
 from cloister.providers.ec2.api import Aws
-from cloister.providers.ec2.observing import Instance, in_order, instances
+from cloister.providers.ec2.observing import Instance, fitting, in_order, instances
 
 # So many are looked at in one call in no time.
 _FEW = 100
@@ -18,9 +18,15 @@ _ENDING = ("shutting-down", "terminated", "stopping", "stopped")
 
 
 class Watch:
-    """What is known of a cluster's instances. `uid` is of those that come; others may be there as well."""
+    """What is known of a cluster's instances. `uid` is of those that come; others may be there as well.
 
-    def __init__(self, aws: Aws, name: str, uid: str, regions: Iterable[str]) -> None:
+    wanted: node → its region; instances that are not to be there are of no interest.
+    """
+
+    def __init__(
+        self, aws: Aws, name: str, uid: str, regions: Iterable[str], wanted: Mapping[str, str]
+    ) -> None:
+        self._wanted = wanted
         self._aws, self._name, self._uid = aws, name, uid
         self._regions = list(regions)
         self._known: dict[str, Instance] = {}
@@ -59,7 +65,7 @@ class Watch:
     def _learn(self, regions: Iterable[str], *filters: dict[str, Any]) -> set[str]:
         """The ids of those that such a describe call shows now."""
         found = instances(self._aws, self._name, regions, *filters)
-        self._known |= {instance.id: instance for instance in found}
+        self._known |= {instance.id: instance for instance in fitting(found, self._wanted)}
         return {instance.id for instance in found}
 
 
