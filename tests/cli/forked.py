@@ -145,6 +145,18 @@ def _import_everything() -> None:
             importlib.import_module(module.name)
     for name in ("boto3", "fabric", "jinja2", "paramiko"):
         importlib.import_module(name)
+    _read_models()
+
+
+def _read_models() -> None:
+    """botocore's, which a command on EC2 would take half a second for."""
+    from cloister.providers.ec2.api import _loader
+
+    for service in ("ec2", "pricing", "scheduler", "ssm", "sts"):
+        for kind in ("service-2", "endpoint-rule-set-1"):
+            _loader().load_service_model(service, kind)
+    for name in ("endpoints", "partitions", "sdk-default-configuration"):
+        _loader().load_data(name)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ class Doors:
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._open: dict[str, socket.socket] = {}
+        self._greeter: threading.Thread | None = None
 
     def open(self, name: str, address: str, port: int) -> None:
         with self._lock:
@@ -27,8 +28,9 @@ class Doors:
             door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             door.bind((address, port))
             door.setblocking(False)
-            if not self._open:
-                threading.Thread(target=self._greet, name="doors", daemon=True).start()
+            if self._greeter is None:
+                self._greeter = threading.Thread(target=self._greet, name="doors", daemon=True)
+                self._greeter.start()
             self._open[name] = door
             self._selector.register(door, selectors.EVENT_READ)
             # Last, so that whoever gets in is greeted.
@@ -41,13 +43,9 @@ class Doors:
                 door.close()
 
     def _greet(self) -> None:
-        """Until no door is open any more."""
         while True:
             for key, _ in self._selector.select():
                 with contextlib.suppress(OSError):
                     visitor, _ = key.fileobj.accept()  # type: ignore[union-attr]
                     with visitor:
                         visitor.send(GREETING)
-            with self._lock:
-                if not self._open:
-                    return

@@ -1,4 +1,4 @@
-"""Servers as forks of one process that has imported what all of them need, which takes two seconds.
+"""Servers as forks of one process that has imported and read what all of them need, which takes seconds.
 
 As a program: reads folders as lines on standard input, answers each with the process id of the server for
 it. It ends with its standard input, and its servers end with it.
@@ -19,7 +19,13 @@ from pathlib import Path
 if __name__ == "__main__":
     # As a script its folder would be first, with names in it that the standard library has too.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    from cloud import server
+    from moto.ec2.models import ec2_backends
+
+    from cloud import pricing, server, wire
+    from cloud.images import OWN
+
+# Of the calls that cloister makes.
+SERVICES = ("ec2", "pricing", "scheduler", "ssm", "sts")
 
 
 class Server:
@@ -64,6 +70,7 @@ class Forker:
 
 
 def main() -> None:
+    _read()
     # What has been imported is not looked through again and again, in each fork anew.
     gc.freeze()
     # Nobody waits for what has ended, so that its number is nobody else's as long as somebody may ask.
@@ -75,6 +82,15 @@ def main() -> None:
             os.close(alive)
             _serve(Path(line.rstrip("\n")), life)
         print(pid, flush=True)
+
+
+def _read() -> None:
+    """Tables and models, which each server would otherwise read for two seconds."""
+    for service in SERVICES:
+        wire.service_model(service)
+    pricing.products()
+    # Without its regions' contents.
+    assert ec2_backends[OWN] is not None
 
 
 def _serve(folder: Path, life: int) -> None:

@@ -30,7 +30,7 @@ def get_products(_: World, __: Region, asked: dict[str, Any]) -> dict[str, Any]:
         raise not_simulated("GetProducts", details=f"for {service}")
     wanted = [_wanted(one) for one in asked.get("Filters", [])]
     found = [
-        product for product in _products() if _matches(product, [("servicecode", service), *wanted])
+        product for product in products() if _matches(product, [("servicecode", service), *wanted])
     ]
     size = min(asked.get("MaxResults", PAGE), PAGE)
     shown, token = page(found, {"NextToken": asked.get("NextToken")}, size=size)
@@ -55,7 +55,8 @@ def _matches(product: dict[str, Any], wanted: list[tuple[str, str]]) -> bool:
 
 
 @functools.cache
-def _products() -> tuple[dict[str, Any], ...]:
+def products() -> tuple[dict[str, Any], ...]:
+    """The whole price list, as the service gives it."""
     return tuple(product for region in _locations() for product in _of_region(region))
 
 

@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
-import botocore.session
+from botocore.exceptions import UnknownServiceError
 from botocore.model import ListShape, OperationModel, ServiceModel, Shape, StructureShape
+from moto.core.utils import get_service_model
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
 
-@functools.cache
 def service_model(service: str) -> ServiceModel:
-    """KeyError when botocore has no such service."""
+    """Read once, by moto too; KeyError when botocore has no such service."""
     try:
-        return botocore.session.get_session().get_service_model(service)
-    except botocore.exceptions.UnknownServiceError as error:
+        return get_service_model(service)
+    except UnknownServiceError as error:
         raise KeyError(service) from error
 
 
