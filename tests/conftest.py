@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import signal
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import shared_clients
 from cloud.client import Cloud
 from ec2_account import Account
 
@@ -37,6 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dealt += [*mine, *others[:taken]]
         del others[:taken]
     items[:] = dealt + others
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: it is not looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -95,11 +104,13 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     folder = tmp_path_factory.mktemp("cloud")
     with Cloud.start(folder, regions=["us-east-1", "eu-west-1", "us-west-2"]) as cloud:
         yield cloud
+    shared_clients.forget()
 
 
 @pytest.fixture
 def account(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """A cluster name of its own for each test; nothing of it may be left."""
+    monkeypatch.setattr("cloister.providers.ec2.api.Aws._client", shared_clients.client)
     for name, value in cloud.variables.items():
         monkeypatch.setenv(name, value)
     # Far above the simulation's delays; AWS's would keep a destroy waiting for what another one removed.

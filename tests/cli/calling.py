@@ -15,11 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from forked import Program
+import forked
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("cloister")
-_PROGRAM = Program()
 WITHIN_S = 90.0
 # A child that has ended may leave its pseudo-terminal open for an instant.
 _TERMINAL_S = 60.0
@@ -52,7 +51,7 @@ class Caller:
         return {**kept, "CLOISTER_STATE": str(self.state), "TERM": "xterm", "COLUMNS": "100"}
 
     def __call__(self, *arguments: str, **env: str) -> Called:
-        status, stdout, stderr = _PROGRAM.run(
+        status, stdout, stderr = forked.PROGRAM.run(
             [str(argument) for argument in arguments],
             self.folder,
             {**self.environment, **env},

@@ -158,6 +158,8 @@ class Nodes:
         return f"{public.decode()} root@{name}"
 
     def signal(self, name: str, number: int, *, all_processes: bool) -> list[int]:
+        if all_processes and number == PAUSE:
+            return sorted(processes.stop(self._belongs(name)))
         pids = [pid for pid in [self.sshd(name)] if pid is not None]
         if all_processes:
             pids = sorted(processes.found([self._belongs(name)]))

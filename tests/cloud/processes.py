@@ -39,6 +39,15 @@ def end(belongs: Iterable[Belongs]) -> None:
         time.sleep(PAUSE_S)
 
 
+def stop(belongs: Belongs) -> set[int]:
+    """Until all of them stand still; what was forked meanwhile is found in the next round."""
+    stopped: set[int] = set()
+    while new := found([belongs]) - stopped:
+        signal_all(new, signal.SIGSTOP)
+        stopped |= new
+    return stopped
+
+
 def signal_all(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

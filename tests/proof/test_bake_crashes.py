@@ -10,7 +10,6 @@ user's own. In fair and in bad weather: what was made is not seen for a while, a
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import secrets
@@ -22,7 +21,7 @@ import pytest
 from bakery import Bakery, client, development_instance
 from cloud.client import Cloud
 from cloud.using import eventually
-from test_ec2_crashes import Victims
+from sweeping import Victims
 
 LOST = ["CreateImage#1", "DeregisterImage#1", "DeleteSnapshot#1"]
 LATE = {"visible_after_s": 0.4, "stale_s": 0.2}
@@ -40,18 +39,27 @@ class Sweep:
     """Cases of one command in one kind of weather."""
 
     def __init__(
-        self, cloud: Cloud, folder: Path, weather: str, command: str, address: str
+        self, cloud: Cloud, folder: Path, victims: Victims, weather: str, command: str
     ) -> None:
         self.cloud, self.folder, self.weather, self.command = cloud, folder, weather, command
-        self.address = address
+        self.victims = victims
+        self.address = development_instance(client(cloud))["PublicIpAddress"]
         self.before = cloud.billable()
-        self.victims = Victims()
         self.cases = 0
         self._recoveries = itertools.cycle(RECOVERIES[command])
 
-    def prepared(self) -> Bakery:
+    def rehearse(self) -> None:
+        bakery = self._bakery()
+        for command in ("bake", "prune"):
+            self.victims.rehearse(bakery, bakery.spec(), command)
+        assert self.cloud.billable() == self.before
+
+    def _bakery(self) -> Bakery:
         name = f"t{secrets.token_hex(4)}"
-        bakery = Bakery(self.cloud, self.folder / name, name, self.address)
+        return Bakery(self.cloud, self.folder / name, name, self.address)
+
+    def prepared(self) -> Bakery:
+        bakery = self._bakery()
         if self.command == "prune":
             self.cloud.set(**WEATHERS[self.weather])
             self.done(bakery, "bake")
@@ -61,9 +69,12 @@ class Sweep:
 
     def done(self, bakery: Bakery, command: str) -> int:
         """The number of its changes of files."""
-        status, said = self.victims.run(bakery, command)
+        status, said = self._run(bakery, command)
         assert status == 0, f"{command}: {said}"
         return int(said)
+
+    def _run(self, bakery: Bakery, command: str, fatal: int = 0) -> tuple[int, str]:
+        return self.victims.run(bakery, bakery.spec(), command, fatal)
 
     def undisturbed(self) -> tuple[int, int]:
         """How many calls and how many changes of files the command makes."""
@@ -86,7 +97,7 @@ class Sweep:
     def case(self, *, kill: dict[str, Any] | None = None, fatal: int = 0) -> None:
         bakery = self.prepared()
         self.cloud.set(kill_caller=kill, **WEATHERS[self.weather])
-        status, said = self.victims.run(bakery, self.command, fatal)
+        status, said = self._run(bakery, self.command, fatal)
         self.cloud.set(kill_caller=None)
         # Waiting takes more or fewer looks each time.
         assert status in (-9, 0), f"{self.command} {kill or fatal}: {said}"
@@ -96,7 +107,7 @@ class Sweep:
             self.cloud.set(
                 kill_caller={"action": "every", "nth": 1 + self.cases % 7, "when": "after"}
             )
-            self.victims.run(bakery, recovery)
+            self._run(bakery, recovery)
             self.cloud.set(kill_caller=None)
         if recovery == "bake":
             finished = self._finished(bakery)
@@ -127,13 +138,12 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
+def sweep(request: pytest.FixtureRequest, tmp_path: Path, victims: Victims) -> Iterator[Sweep]:
     weather, command = request.param
     with Cloud.start(tmp_path / "cloud", regions=["us-east-1"], api_only=True) as cloud:
-        address = development_instance(client(cloud))["PublicIpAddress"]
-        sweep = Sweep(cloud, tmp_path / "machines", weather, command, address)
-        with contextlib.closing(sweep.victims):
-            yield sweep
+        sweep = Sweep(cloud, tmp_path / "machines", victims, weather, command)
+        sweep.rehearse()
+        yield sweep
 
 
 @pytest.mark.slow

@@ -14,13 +14,9 @@ end of the run.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import os
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +27,7 @@ from cloud.actions import is_mutating
 from cloud.client import Cloud
 from cloud.using import eventually
 from ec2_account import Account
+from sweeping import Victims
 from victims import LONGER_S, REGIONS
 
 from cloister.config.spec import ClusterSpec
@@ -46,7 +43,6 @@ WEATHERS: dict[str, dict[str, Any]] = {
     },
     "scarce": {"capacity": {"us-east-1a/*/*": 1, "us-east-1b/*/*": 1}},
 }
-VICTIM = Path(__file__).with_name("victims.py")
 LEASE_S = 4 * 3600
 SCHEDULE_ROLE = "arn:aws:iam::123456789012:role/cloister-schedule"
 WHOLE = os.environ.get("SWEEP") == "whole"
@@ -81,56 +77,40 @@ def specification(account: Account, command: str) -> ClusterSpec:
     )
 
 
-class Victims:
-    """The process that starts victims."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, VICTIM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def run(self, account: Account, command: str, fatal: int = 0) -> tuple[int, str]:
-        """Its exit status, -9 if it was killed, and the number of its moments or its error."""
-        order = {
-            "command": command,
-            "fatal": fatal,
-            "state": str(account.state),
-            "env": account.cloud.variables,
-            "spec": specification(account, command).model_dump(mode="json", exclude_unset=True),
-        }
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
-        return answer["status"], answer["said"]
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(10)
-
-
 class Sweep:
     """Cases of one command in one kind of weather."""
 
-    def __init__(self, cloud: Cloud, folder: Path, weather: str, command: str) -> None:
+    def __init__(
+        self, cloud: Cloud, folder: Path, victims: Victims, weather: str, command: str
+    ) -> None:
         self.cloud, self.folder, self.weather, self.command = cloud, folder, weather, command
-        self.victims = Victims()
+        self.victims = victims
         self.cases = 0
         self._recoveries = itertools.cycle(RECOVERIES[command])
 
-    def prepared(self) -> Account:
+    def rehearse(self) -> None:
+        account = self._account()
+        for command in ("launch", "destroy"):
+            self.victims.rehearse(account, specification(account, command), command)
+
+    def _account(self) -> Account:
         name = f"t{secrets.token_hex(4)}"
-        account = Account(self.cloud, self.folder / name, name)
+        return Account(self.cloud, self.folder / name, name)
+
+    def prepared(self) -> Account:
+        account = self._account()
         if (before := BEFORE[self.command]) is not None:
             self.done(account, before)
         return account
 
     def done(self, account: Account, command: str) -> int:
         """The number of its changes of files."""
-        status, said = self.victims.run(account, command)
+        status, said = self._run(account, command)
         assert status == 0, f"{command}: {said}"
         return int(said)
+
+    def _run(self, account: Account, command: str, fatal: int = 0) -> tuple[int, str]:
+        return self.victims.run(account, specification(account, command), command, fatal)
 
     def undisturbed(self) -> tuple[int, int, int]:
         """How many calls that change something, calls of any kind, and changes of files the command makes."""
@@ -170,14 +150,14 @@ class Sweep:
         self.cloud.set(api_only=recovery != "nobody" and self.command != "extend")
         account = self.prepared()
         self.cloud.set(kill_caller=kill, **WEATHERS[self.weather])
-        status, said = self.victims.run(account, self.command, fatal)
+        status, said = self._run(account, self.command, fatal)
         self.cloud.set(kill_caller=None)
         assert status in (-9, 0), f"{self.command} {kill or fatal}: {said}"
         self.cases += 1
         if self.cases % 4 == 0:
             # A second crash, in the recovery.
             second = "destroy" if recovery == "nobody" else recovery
-            self.victims.run(account, second, fatal=3 + self.cases % 11)
+            self._run(account, second, fatal=3 + self.cases % 11)
         self.recover(account, recovery)
 
     def recover(self, account: Account, how: str) -> None:
@@ -231,17 +211,18 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sweep]:
+def sweep(request: pytest.FixtureRequest, tmp_path: Path, victims: Victims) -> Iterator[Sweep]:
     weather, command = request.param
-    with Cloud.start(tmp_path / "cloud", regions=REGIONS, **WEATHERS[weather]) as cloud:
-        sweep = Sweep(cloud, tmp_path / "machines", weather, command)
-        with contextlib.closing(sweep.victims):
-            yield sweep
+    with Cloud.start(tmp_path / "cloud", regions=REGIONS, api_only=True) as cloud:
+        sweep = Sweep(cloud, tmp_path / "machines", victims, weather, command)
+        sweep.rehearse()
+        cloud.set(api_only=False, **WEATHERS[weather])
+        yield sweep
         assert cloud.billable() == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800 if WHOLE else 900)
 @pytest.mark.parametrize(
     "sweep",
     [
@@ -260,7 +241,7 @@ def test_no_crash_at_a_call_leaks_or_doubles_anything(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800 if WHOLE else 900)
 @pytest.mark.parametrize(
     "sweep",
     [

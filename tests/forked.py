@@ -8,25 +8,58 @@ the files for the command's output; its exit status goes back.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import pkgutil
 import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 _ORDER_MAX = 1 << 20
+_STARTED = b"started"
+# Importing everything, the first time.
+_STARTS_WITHIN_S = 60.0
+
+
+class Running:
+    """A command that was started; it goes on when nobody waits for it."""
+
+    def __init__(self, connection: socket.socket, output: IO[bytes], errors: IO[bytes]) -> None:
+        self._connection, self._output, self._errors = connection, output, errors
+        assert self._answer() == _STARTED
+
+    def wait(self, timeout_s: float) -> int:
+        """Exit status, negative for a signal; TimeoutError when it has not ended by then."""
+        self._connection.settimeout(timeout_s)
+        return os.waitstatus_to_exitcode(int(self._answer()))
+
+    def kill(self) -> None:
+        """By the process that waits for it: its number cannot be another one's by then."""
+        with contextlib.suppress(BrokenPipeError):
+            self._connection.send(b"kill")
+
+    def said(self) -> tuple[str, str]:
+        """Standard output and standard error until now."""
+        return _text(self._output), _text(self._errors)
+
+    def _answer(self) -> bytes:
+        answer = self._connection.recv(64)
+        if not answer:
+            raise OSError("the process that runs cloister's commands has ended")
+        return answer
 
 
 class Program:
-    """`run` may be called from several threads at once."""
+    """It may be used by several threads at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -39,22 +72,24 @@ class Program:
 
         TimeoutError when it has not ended by then; it goes on.
         """
+        with self.started(arguments, cwd, env) as running:
+            return running.wait(timeout_s), *running.said()
+
+    @contextlib.contextmanager
+    def started(self, arguments: list[str], cwd: Path, env: Mapping[str, str]) -> Iterator[Running]:
         order = {"arguments": arguments, "cwd": str(cwd), "env": dict(env)}
         with (
             tempfile.TemporaryFile() as output,
             tempfile.TemporaryFile() as errors,
             socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection,
         ):
-            connection.settimeout(timeout_s)
-            connection.connect(self._started())
+            connection.settimeout(_STARTS_WITHIN_S)
+            connection.connect(self._listening())
             files = [output.fileno(), errors.fileno()]
             socket.send_fds(connection, [json.dumps(order).encode()], files)
-            answer = connection.recv(64)
-            if not answer:
-                raise OSError("the process that runs cloister's commands has ended")
-            return os.waitstatus_to_exitcode(int(answer)), _text(output), _text(errors)
+            yield Running(connection, output, errors)
 
-    def _started(self) -> str:
+    def _listening(self) -> str:
         with self._lock:
             if not self._address:
                 self._address = f"\0cloister-commands-{os.getpid()}"
@@ -71,6 +106,10 @@ class Program:
                 assert process.stdin
                 atexit.register(process.stdin.close)
             return self._address
+
+
+# One for all tests of a worker.
+PROGRAM = Program()
 
 
 def _text(file: IO[bytes]) -> str:
@@ -106,6 +145,11 @@ def _supervise(connection: socket.socket) -> None:
     if pid == 0:
         connection.close()
         _command(json.loads(text), files)
+    connection.send(_STARTED)
+    ended = os.pidfd_open(pid)
+    # Nothing is said by somebody who is gone: then the command goes on.
+    while ended not in select.select([ended, connection], [], [])[0] and connection.recv(64):
+        os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     connection.send(str(status).encode())
     os._exit(0)
