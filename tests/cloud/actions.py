@@ -108,12 +108,6 @@ _MOTO_SERVICES = {
     "sts",
 }
 
-_READING = ("Describe", "Get", "List")
-
 
 def left_to_moto(service: str, action: str) -> bool:
     return service in _MOTO_SERVICES or (service == "ec2" and action in _MOTO_EC2)
-
-
-def is_mutating(action: str) -> bool:
-    return not action.startswith(_READING)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from cloud.actions import is_mutating
 from cloud.refusals import Refusal
 from cloud.settings import Settings
+from cloud.verbs import is_mutating
 
 ANY = "any"
 EVERY = "every"

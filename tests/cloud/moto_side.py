@@ -12,7 +12,9 @@ from cloud.refusals import not_simulated
 from cloud.replies import Reply
 
 # What moto only reads from tables, and takes longer for than for anything else.
-_TABLES = frozenset(("DescribeInstanceTypeOfferings", "DescribeInstanceTypes"))
+_TABLES = frozenset(
+    ("DescribeInstanceTypeOfferings", "DescribeInstanceTypes", "DescribeSubnets", "DescribeVpcs")
+)
 
 
 class MotoSide:

@@ -9,8 +9,8 @@ import dataclasses
 import time
 from typing import Any
 
-from cloud.actions import is_mutating
 from cloud.refusals import Refusal
+from cloud.verbs import is_mutating
 
 # (tokens at most, tokens per second)
 _REQUESTS = {

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud.actions import is_mutating
 from cloud.client import Cloud
 from cloud.using import eventually
+from cloud.verbs import is_mutating
 from ec2_account import Account
 from sweeping import Victims
 from victims import LONGER_S, REGIONS

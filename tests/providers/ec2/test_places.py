@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud.actions import is_mutating
+from cloud.verbs import is_mutating
 from ec2_account import Account
 
 from cloister.cluster.lifecycle import destroy, launch, open_cluster
