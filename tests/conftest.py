@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import secrets
 import signal
@@ -69,13 +70,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session")
-def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """`local_cluster(3)` launches three nodes workers1 … workers3; `local_cluster(manager=1, workers=2)`
-    those roles. Every call makes a new cluster; all are destroyed at the end of the session.
-
-    The state folder is `cluster.folder.parent.parent`.
-    """
+@contextlib.contextmanager
+def _local_clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     # Here, so that tests of pure code do not pay for these imports.
     from cloister.cluster.lifecycle import destroy, launch
     from cloister.config.spec import ClusterSpec
@@ -95,6 +91,31 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
     finally:
         for name, state in launched:
             destroy(name, state=state)
+
+
+@pytest.fixture
+def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """`local_cluster(3)` launches three nodes workers1 … workers3; `local_cluster(manager=1, workers=2)`
+    those roles. Every call makes a new cluster; all are destroyed at the end of the test.
+
+    The state folder is `cluster.folder.parent.parent`.
+    """
+    with _local_clusters(tmp_path_factory) as launch_cluster:
+        yield launch_cluster
+
+
+@pytest.fixture(scope="module")
+def module_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """As `local_cluster`, until the end of the module."""
+    with _local_clusters(tmp_path_factory) as launch_cluster:
+        yield launch_cluster
+
+
+@pytest.fixture(scope="session")
+def session_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """As `local_cluster`, until the end of all tests."""
+    with _local_clusters(tmp_path_factory) as launch_cluster:
+        yield launch_cluster
 
 
 @pytest.fixture(scope="module")

@@ -50,8 +50,8 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(local_cluster: Callable[..., Cluster], ring: Path) -> Cluster:
-    launched = local_cluster(manager=1, workers=2)
+def cluster(module_cluster: Callable[..., Cluster], ring: Path) -> Cluster:
+    launched = module_cluster(manager=1, workers=2)
     for name in ("manager1", "workers1", "workers2"):
         shutil.copytree(ring, cpp(launched, name) / "ring")
     return launched

@@ -21,8 +21,8 @@ FACTS = {"machine": "x86_64", "system": "Debian"}
 
 
 @pytest.fixture(scope="module")
-def cluster(local_cluster: Any) -> Any:
-    return local_cluster(1)
+def cluster(module_cluster: Any) -> Any:
+    return module_cluster(1)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(local_cluster: Any) -> Iterator[Site]:
-    cluster = local_cluster(manager=1, workers=2)
+def site(module_cluster: Any) -> Iterator[Site]:
+    cluster = module_cluster(manager=1, workers=2)
     with Links(marks=cluster.marks) as links:
         yield Site(cluster=cluster, links=links, facts=facts_of(links, cluster.nodes))
 

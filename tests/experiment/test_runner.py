@@ -17,8 +17,8 @@ from cloister.experiment.trial import trials
 
 
 @pytest.fixture(scope="module")
-def lab(local_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with lab_on(local_cluster(1), tmp_path_factory.mktemp("trials")) as found:
+def lab(module_cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with lab_on(module_cluster(1), tmp_path_factory.mktemp("trials")) as found:
         yield found
 
 

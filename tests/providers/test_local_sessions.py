@@ -9,8 +9,8 @@ from seen import ssh
 
 
 @pytest.fixture(scope="module")
-def cluster(local_cluster):
-    return local_cluster(manager=1, workers=1)
+def cluster(module_cluster):
+    return module_cluster(manager=1, workers=1)
 
 
 @pytest.fixture(scope="module")

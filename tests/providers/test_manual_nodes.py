@@ -30,8 +30,8 @@ def entry(node, name, **fields):
 
 
 @pytest.fixture(scope="module")
-def machines(local_cluster):
-    return local_cluster(2)
+def machines(module_cluster):
+    return module_cluster(2)
 
 
 @pytest.fixture

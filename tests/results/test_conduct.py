@@ -24,8 +24,8 @@ from cloister.results.store import Store
 
 
 @pytest.fixture(scope="module")
-def cluster(local_cluster: Any) -> Any:
-    return local_cluster(2)
+def cluster(module_cluster: Any) -> Any:
+    return module_cluster(2)
 
 
 class Study:

@@ -16,9 +16,9 @@ from cloister.transport.links import Links
 
 
 @pytest.fixture(scope="session")
-def cluster(local_cluster: Callable[..., Cluster]) -> Cluster:
+def cluster(session_cluster: Callable[..., Cluster]) -> Cluster:
     """Shared by the tests that leave its sshds and homes as they are."""
-    return local_cluster(3)
+    return session_cluster(3)
 
 
 @pytest.fixture
