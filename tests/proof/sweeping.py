@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -19,6 +20,7 @@ class Victims:
         self._process = subprocess.Popen(
             [sys.executable, _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self._numbers = itertools.count()
 
     def rehearse(self, account: Account, spec: ClusterSpec, command: str) -> None:
         """Once for each cloud, before its weather is bad: what follows is faster."""
@@ -41,6 +43,7 @@ class Victims:
         rehearsal: bool = False,
     ) -> tuple[int, str]:
         order = {
+            "number": next(self._numbers),
             "command": command,
             "fatal": fatal,
             "rehearsal": rehearsal,
@@ -52,6 +55,9 @@ class Victims:
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
+        # A test that ran out of time did not read its answer.
+        while answer["number"] != order["number"]:
+            answer = json.loads(self._process.stdout.readline())
         return answer["status"], answer["said"]
 
     def close(self) -> None:

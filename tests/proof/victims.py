@@ -154,7 +154,8 @@ def main() -> None:
         os.environ.update(order["env"])
         if endpoint != (endpoint := os.environ["AWS_ENDPOINT_URL"]):
             make_clients()
-        print(json.dumps(rehearse(order) if order["rehearsal"] else run(order)), flush=True)
+        answer = rehearse(order) if order["rehearsal"] else run(order)
+        print(json.dumps({"number": order["number"], **answer}), flush=True)
 
 
 if __name__ == "__main__":
