@@ -5,6 +5,9 @@ BENCH_NEEDS = $(RUN_NEEDS) pdsh
 # Flintrock pins a boto3 of its own; without it the benchmark goes on and says so.
 FLINTROCK = .venv/flintrock
 
+# More workers than most machines have cores: many tests wait for something.
+PYTEST = .venv/bin/python -m pytest -n 5 --dist worksteal
+
 # Where it is set, every command of the tests would compile all of cloister anew.
 export PYTHONDONTWRITEBYTECODE =
 
@@ -20,12 +23,12 @@ demo-ec2:
 
 test:
 	@scripts/prepare.sh $(TEST_NEEDS)
-	@.venv/bin/python -m pytest -n 4 --dist worksteal $(TESTS)
+	@$(PYTEST) $(TESTS)
 
 # Far longer than `test`: every kill that there is, in every kind of weather.
 sweep:
 	@scripts/prepare.sh $(TEST_NEEDS)
-	@SWEEP=whole .venv/bin/python -m pytest -n 4 --dist worksteal tests/proof/*_crashes.py $(TESTS)
+	@SWEEP=whole $(PYTEST) tests/proof/*_crashes.py $(TESTS)
 
 check:
 	@scripts/prepare.sh $(TEST_NEEDS)
@@ -33,7 +36,7 @@ check:
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/vermin -q --no-tips -t=3.8- --violations cloister/agent
-	.venv/bin/python -m pytest -n 4 --dist worksteal
+	$(PYTEST)
 
 format:
 	@scripts/prepare.sh $(RUN_NEEDS)
