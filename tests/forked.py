@@ -151,7 +151,8 @@ def _supervise(connection: socket.socket) -> None:
     while ended not in select.select([ended, connection], [], [])[0] and connection.recv(64):
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    connection.send(str(status).encode())
+    with contextlib.suppress(OSError):
+        connection.send(str(status).encode())
     os._exit(0)
 
 
