@@ -2,7 +2,8 @@
 longer than what they do. tests/cli/test_invocations.py calls the installed program itself.
 
 As a program: listens at the socket with the number of its argument. Each connection brings an order, with
-the files for the command's output; its exit status goes back.
+the files for the command's output; that it has started goes back, and its exit status. Whatever is sent in
+between kills it.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+import signal
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def killed(command, name, state, moments):
     with PROGRAM.started([command], state, environment) as running:
         time.sleep(moments.uniform(0, SPANS_S[command]))
         running.kill()
-        running.wait(WITHIN_S)
+        assert running.wait(WITHIN_S) in (0, -signal.SIGKILL), running.said()
 
 
 def naming(text):

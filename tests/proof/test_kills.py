@@ -5,10 +5,11 @@ command's time is cut into as many parts as it has moments, and one moment is dr
 After every second kill `destroy` must leave no process and no file; after the others `launch` and
 `run` must complete with every record verified by its hashes, and nothing measured twice or missing.
 
-The killed command is a process of its own, a fork of one that has imported everything: no moment is spent on
-imports. What comes before and after runs in this process, which saves half of the time. On a machine that is faster at the kill than it was at the measurement, a command may
-be over before its moment: then it is done again and killed after half the time, at most three times.
-At most one of a chunk's six or seven moments may miss all the same.
+The killed command is a process of its own, a fork of one that has imported everything: no moment is
+spent on imports. What comes before and after runs in this process, which saves half of the time. On a
+machine that is faster at the kill than it was at the measurement, a command may be over before its
+moment: then it is done again and killed after half the time, at most three times. At most one of a
+chunk's six or seven moments may miss all the same.
 """
 
 from __future__ import annotations
