@@ -15,6 +15,7 @@ ON_DEMAND_PER_HOUR = {
     "c7i.xlarge": 0.1785,
     "c7g.large": 0.0725,
     "m7i.large": 0.1008,
+    "m7i.xlarge": 0.2016,
 }
 # A guess for the bill alone: types that the table does not have are not free either.
 OTHERS_PER_VCPU_HOUR = 0.05
