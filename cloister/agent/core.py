@@ -749,8 +749,8 @@ def drop(agent, process, alone=False):
         members = agent.tree(process, unsure)
         for pid in members:
             send_signal(pid, SIGKILL)
-        # Whoever forked while we looked has left a child that has not been killed.
-        if members or (unsure and time.monotonic() < sure_at):
+        # Whoever forked or ended while we looked has left a child that has not been killed.
+        if members or agent.reap() or (unsure and time.monotonic() < sure_at):
             pause[0] = 0.002 if members else min(pause[0] * 2, 0.1)
             agent.after(pause[0], look)
 
