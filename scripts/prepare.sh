@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what is missing: system packages (named as arguments), then a virtual environment in .venv
-# with exactly the packages of requirements.lock. Changes nothing else outside this checkout.
+# with exactly the packages of requirements.lock. Changes nothing else outside this checkout but the
+# caches of what installs.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -60,7 +61,15 @@ if [ "$(cat .venv/lock 2>/dev/null || true)" != "$lock" ]; then
     echo "preparing .venv" >&2
     rm -rf .venv
     "$python" -m venv .venv
-    .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock >&2
-    .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . >&2
+    pip="-m pip install -q --disable-pip-version-check"
+    # uv takes seconds where pip takes minutes, but does not know pip's own settings (an index, a proxy).
+    sed -n '/^uv==/,/^[^ ]/{/^uv==/p;/^ /p}' requirements.lock >.venv/uv.lock
+    # shellcheck disable=SC2086
+    {
+        .venv/bin/python $pip --require-hashes -r .venv/uv.lock &&
+            VIRTUAL_ENV="$PWD/.venv" .venv/bin/uv pip install -q --require-hashes -r requirements.lock ||
+            .venv/bin/python $pip --require-hashes -r requirements.lock
+        .venv/bin/python $pip --no-deps --no-build-isolation -e .
+    } >&2
     echo "$lock" >.venv/lock
 fi
