@@ -45,7 +45,8 @@ class Provider(Protocol):
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """What carries the cluster's tags right now; creates nothing.
 
-        everywhere: also where neither the configuration nor the record says that it may be.
+        everywhere: also where neither the configuration nor the record says that it may be, and all that
+        belongs to no node; without it `leftovers` has only what is seen on the way.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 import time
 from collections import Counter
@@ -65,7 +66,12 @@ def test_three_clusters_take_as_many_calls_as_one(three: list[Account]) -> None:
     for account in three:
         entry = of(account, found)
         assert [node.node.name for node in entry.observed.nodes] == ["workers1"]
-        assert entry.observed == account.observe()
+        # Besides the nodes `observe` asks only for the group, which tells the lease.
+        key, group = entry.observed.leftovers
+        assert key == f"key pair cloister-{account.name} (us-east-1)"
+        seen = account.observe()
+        assert entry.observed == dataclasses.replace(seen, leftovers=(key, *seen.leftovers))
+        assert seen.leftovers == (group,)
         assert entry.regions == ("us-east-1",)
         assert entry.bill is not None
         assert entry.bill.dollars_per_hour == pytest.approx(0.08925 + 0.005)

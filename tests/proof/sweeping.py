@@ -22,10 +22,10 @@ class Victims:
         )
         self._numbers = itertools.count()
 
-    def rehearse(self, account: Account, spec: ClusterSpec, command: str) -> None:
-        """Once for each cloud, before its weather is bad: what follows is faster."""
-        status, said = self._ordered(account, spec, command, rehearsal=True)
-        assert status == 0, said
+    def prepare(self, account: Account, spec: ClusterSpec, command: str) -> None:
+        """By the process itself: what has to be there before a victim's work, which is faster after it."""
+        status, said = self._ordered(account, spec, command, fork=False)
+        assert status == 0, f"{command}: {said}"
 
     def run(
         self, account: Account, spec: ClusterSpec, command: str, fatal: int = 0
@@ -40,13 +40,13 @@ class Victims:
         command: str,
         *,
         fatal: int = 0,
-        rehearsal: bool = False,
+        fork: bool = True,
     ) -> tuple[int, str]:
         order = {
             "number": next(self._numbers),
             "command": command,
             "fatal": fatal,
-            "rehearsal": rehearsal,
+            "fork": fork,
             "state": str(account.state),
             "env": account.cloud.variables,
             "spec": spec.model_dump(mode="json", exclude_unset=True),

@@ -51,7 +51,7 @@ class Sweep:
     def rehearse(self) -> None:
         bakery = self._bakery()
         for command in ("bake", "prune"):
-            self.victims.rehearse(bakery, bakery.spec(), command)
+            self._prepare(bakery, command)
         assert self.cloud.billable() == self.before
 
     def _bakery(self) -> Bakery:
@@ -62,10 +62,13 @@ class Sweep:
         bakery = self._bakery()
         if self.command == "prune":
             self.cloud.set(**WEATHERS[self.weather])
-            self.done(bakery, "bake")
+            self._prepare(bakery, "bake")
             # Else there may be nothing yet that it could remove.
             eventually(lambda: self._seen(bakery), "the image is seen")
         return bakery
+
+    def _prepare(self, bakery: Bakery, command: str) -> None:
+        self.victims.prepare(bakery, bakery.spec(), command)
 
     def done(self, bakery: Bakery, command: str) -> int:
         """The number of its changes of files."""

@@ -91,7 +91,7 @@ class Sweep:
     def rehearse(self) -> None:
         account = self._account()
         for command in ("launch", "destroy"):
-            self.victims.rehearse(account, specification(account, command), command)
+            self._prepare(account, command)
 
     def _account(self) -> Account:
         name = f"t{secrets.token_hex(4)}"
@@ -100,8 +100,11 @@ class Sweep:
     def prepared(self) -> Account:
         account = self._account()
         if (before := BEFORE[self.command]) is not None:
-            self.done(account, before)
+            self._prepare(account, before)
         return account
+
+    def _prepare(self, account: Account, command: str) -> None:
+        self.victims.prepare(account, specification(account, command), command)
 
     def done(self, account: Account, command: str) -> int:
         """The number of its changes of files."""

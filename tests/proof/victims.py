@@ -4,8 +4,9 @@ Reads orders as JSON lines on standard input, answers each with a JSON line: how
 many moments it had. A moment is a change of a file below the state folder; the victim kills itself just
 before the one with the number that the order names.
 
-Forking saves loading everything for each victim. A rehearsal, in this process itself, saves each one what
-boto3 works out at the first call of each kind, which is a third of its time.
+Forking saves loading everything for each victim. What has to be there before a victim's work is done by this
+process itself; that saves each victim also what boto3 works out at the first call of each kind, a third of
+its time.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def make_clients() -> None:
         shared_clients.client(api.Aws(), service, region)
 
 
-def rehearse(order: dict[str, Any]) -> dict[str, Any]:
+def prepare(order: dict[str, Any]) -> dict[str, Any]:
     spec = ClusterSpec.model_validate(order["spec"])
     try:
         COMMANDS[order["command"]](spec, Path(order["state"]))
@@ -140,6 +141,9 @@ def rehearse(order: dict[str, Any]) -> dict[str, Any]:
         return {"status": 1, "said": f"{type(error).__name__}: {error}"}
     shared_clients.disconnect()
     # Of threads a fork would have nothing but the locks that they hold.
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(10)
     assert threading.active_count() == 1, threading.enumerate()
     gc.freeze()
     return {"status": 0, "said": ""}
@@ -157,7 +161,7 @@ def main() -> None:
         os.environ.update(order["env"])
         if endpoint != (endpoint := os.environ["AWS_ENDPOINT_URL"]):
             make_clients()
-        answer = rehearse(order) if order["rehearsal"] else run(order)
+        answer = run(order) if order["fork"] else prepare(order)
         print(json.dumps({"number": order["number"], **answer}), flush=True)
 
 

@@ -142,6 +142,11 @@ def things(
     return _at_once(list(asked), lambda each: _things(aws, name, *each, attached=attached))
 
 
+def groups(aws: Aws, name: str, regions: Iterable[str]) -> list[Thing]:
+    """Security groups: who the cluster is and when its lease ends is told by that of its home region."""
+    return _in_each(regions, lambda region: _things(aws, name, region, _GROUP, attached=False))
+
+
 def observed(
     name: str, found: Sequence[Instance], rest: Sequence[Thing], *, key: str | None, region: str
 ) -> Observed:
@@ -290,6 +295,7 @@ _UNATTACHED = [{"Name": "status", "Values": ["available"]}]
 _NOT_IN_USE = [{"Name": "status", "Values": ["available", "creating", "error"]}]
 # Kind, call, key of the reply, key of the id, further filters.
 _Kind = tuple[str, str, str, str, list[dict[str, Any]]]
+_GROUP: _Kind = ("security group", "describe_security_groups", "SecurityGroups", "GroupId", [])
 KINDS: tuple[_Kind, ...] = (
     ("volume", "describe_volumes", "Volumes", "VolumeId", _NOT_IN_USE),
     (
@@ -301,7 +307,7 @@ KINDS: tuple[_Kind, ...] = (
     ),
     ("placement group", "describe_placement_groups", "PlacementGroups", "GroupName", []),
     ("key pair", "describe_key_pairs", "KeyPairs", "KeyName", []),
-    ("security group", "describe_security_groups", "SecurityGroups", "GroupId", []),
+    _GROUP,
 )
 
 

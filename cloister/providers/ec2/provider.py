@@ -37,10 +37,10 @@ from cloister.providers.ec2.observing import (
     Instance,
     Thing,
     all_regions,
+    groups,
     instances,
     living_ones,
     observed,
-    things,
 )
 from cloister.providers.ec2.permission import rehearsing
 from cloister.providers.provider import Checked, Report, Swaps
@@ -68,7 +68,10 @@ class Ec2Provider:
     _found_in: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
-        """In the regions that the configuration or the record names, or in all of the account."""
+        """In the regions that the configuration or the record names, or in all of the account.
+
+        The former is a part of nearly every command: two calls for each region.
+        """
         record = self._record(name)
         if everywhere:
             spec = self._spec_of(name)
@@ -78,7 +81,7 @@ class Ec2Provider:
             self._found_in[name] = regions = list(dict.fromkeys([*before, *there]))
         else:
             aws, spec, regions = self._known_of(name)
-        look = all_things if everywhere else things
+        look = all_things if everywhere else groups
         with ThreadPoolExecutor(1) as pool:
             asking = pool.submit(look, aws, name, regions)
             found = instances(aws, name, regions)
@@ -201,10 +204,9 @@ class Ec2Provider:
         self.expect_within_budget(name, until=expires, what="the longer lease")
         aws, spec, regions = self._known_of(name)
         living = living_ones(instances(aws, name, regions))
-        rest = things(aws, name, regions)
-        prolonging.prolong(
-            aws, name, living, rest, expires, role=spec.ec2.schedule_role if spec else None, say=say
-        )
+        told = groups(aws, name, regions)
+        role = spec.ec2.schedule_role if spec else None
+        prolonging.prolong(aws, name, living, told, expires, role=role, say=say)
 
     def tell(self, expires: int) -> tuple[str, bytes]:
         return TELL, lease_script(expires).encode()

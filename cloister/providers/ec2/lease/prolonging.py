@@ -18,7 +18,7 @@ def prolong(
     aws: Aws,
     name: str,
     living: Sequence[Instance],
-    rest: Iterable[Thing],
+    groups: Iterable[Thing],
     expires: int,
     *,
     role: str | None,
@@ -28,7 +28,7 @@ def prolong(
 
     The schedules come first: one that is too late does no harm, and one that is too early would.
     """
-    group, identity = _home(name, rest)
+    group, identity = _home(name, groups)
     schedule(aws, dataclasses.replace(identity, expires=expires), living, role, say)
     claim.prolong(aws, identity.home, [group.id], expires)
 
@@ -57,11 +57,11 @@ def mark(aws: Aws, told: Iterable[Instance], expires: int) -> None:
         claim.prolong(aws, region, ids, expires)
 
 
-def _home(name: str, rest: Iterable[Thing]) -> tuple[Thing, Identity]:
-    for thing in rest:
-        identity = thing.identity
-        if thing.kind == "security group" and identity and identity.home == thing.region:
-            return thing, identity
+def _home(name: str, groups: Iterable[Thing]) -> tuple[Thing, Identity]:
+    for group in groups:
+        identity = group.identity
+        if identity and identity.home == group.region:
+            return group, identity
     raise ProviderError(
         f"cluster {name} has no security group in its home region, which says when its lease ends",
         hint="`cloister launch` makes it again",
