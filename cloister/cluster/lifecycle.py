@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 _WAIT_S = 10.0
-_DESTROY_ROUNDS_MAX = 3
+# Before each time that what is found is removed: AWS may show for a while what is gone.
+_DESTROY_PAUSES_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 _SETTLE_S = 15.0
 _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.02, 1.0
 
@@ -129,9 +130,12 @@ def destroy(
     with holding(name, "cloister destroy", state=state, wait_s=wait_s, say=say):
         removing = provider_of(name, state, spec, provider)
         observed = first = removing.observe(name, everywhere=True)
-        for _ in range(_DESTROY_ROUNDS_MAX):
+        for pause_s in _DESTROY_PAUSES_S:
             if not observed.exists:
                 break
+            if pause_s >= 1:
+                say(f"still there of {name}: {_shown(observed)}; removed again in {pause_s:g} s")
+            time.sleep(pause_s)
             removing.apply(destroy_plan(observed), report)
             observed = removing.observe(name, everywhere=True)
         # Afterwards, when AWS says when each of them ended.
@@ -139,7 +143,7 @@ def destroy(
     left = _things(observed)
     if observed.exists:
         raise ProviderError(
-            f"destroying cluster {name}: still there: {', '.join(left) or 'its record'}",
+            f"destroying cluster {name}: still there: {_shown(observed)}",
             hint="run destroy again; it removes what it finds",
         )
     found = _things(first)
@@ -291,6 +295,10 @@ def _expect_all(observed: Observed) -> None:
 
 def _why(entry: ObservedNode) -> str:
     return f"{entry.node.name}: {entry.state}" + (f", {entry.detail}" if entry.detail else "")
+
+
+def _shown(observed: Observed) -> str:
+    return ", ".join(_things(observed)) or "its record"
 
 
 def _things(observed: Observed) -> tuple[str, ...]:

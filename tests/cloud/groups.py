@@ -49,12 +49,12 @@ def delete_security_group(world: World, region: Region, asked: dict[str, Any]) -
         )
     if _users(region, group):
         raise Refusal("DependencyViolation", f"resource {group.id} has a dependent object")
-    del region.groups[group.id]
+    world.remove(region.groups, group.id)
     return {"Return": True, "GroupId": group.id}
 
 
 def describe_security_groups(world: World, region: Region, asked: dict[str, Any]) -> dict[str, Any]:
-    groups = world.seen(region.groups)
+    groups = world.listed(region.groups)
     ids = asked.get("GroupIds", [])
     if ids:
         groups = [find(world, region, one) for one in ids]

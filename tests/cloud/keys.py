@@ -46,13 +46,13 @@ def delete_key_pair(world: World, region: Region, asked: dict[str, Any]) -> dict
     wanted = (asked.get("KeyPairId"), asked.get("KeyName"))
     for key in list(region.keys.values()):
         if key.id == wanted[0] or key.name == wanted[1]:
-            del region.keys[key.id]
+            world.remove(region.keys, key.id)
             return {"Return": True, "KeyPairId": key.id}
     return {"Return": True}
 
 
 def describe_key_pairs(world: World, region: Region, asked: dict[str, Any]) -> dict[str, Any]:
-    keys = world.seen(region.keys)
+    keys = world.listed(region.keys)
     if ids := asked.get("KeyPairIds"):
         keys = [world.find(region.keys, one, _unknown_id) for one in ids]
     if names := asked.get("KeyNames"):

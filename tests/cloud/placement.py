@@ -41,7 +41,7 @@ def create_placement_group(world: World, region: Region, asked: dict[str, Any]) 
 def describe_placement_groups(
     world: World, region: Region, asked: dict[str, Any]
 ) -> dict[str, Any]:
-    groups = world.seen(region.placement_groups)
+    groups = world.listed(region.placement_groups)
     if names := asked.get("GroupNames"):
         groups = [named(world, region, name) for name in names]
     if ids := asked.get("GroupIds"):
@@ -63,7 +63,7 @@ def delete_placement_group(world: World, region: Region, asked: dict[str, Any]) 
             "InvalidPlacementGroup.InUse",
             f"The placement group '{group.name}' is in use and may not be deleted.",
         )
-    del region.placement_groups[group.id]
+    world.remove(region.placement_groups, group.id)
     return {}
 
 

@@ -32,9 +32,11 @@ class Settings:
     images_fail: str = ""
     # creating → available.
     volume_s: float = 0.0
-    # So long after its creation nothing knows a resource; so long describes show an old state.
+    # So long after its creation nothing knows a resource; so long describes show an old state, and
+    # groups, keys, placement groups and volumes that are no longer there.
     visible_after_s: float = 0.0
     stale_s: float = 0.0
+    gone_visible_s: float = 0.0
     # Action, or "*" for all others → how long AWS works on a call before it has any effect.
     works_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     # "zone/type/market" with wildcards → how many such instances can be there at once.

@@ -116,7 +116,7 @@ def describe_tags(world: World, region: Region, asked: dict[str, Any]) -> dict[s
 
 def _all(world: World, region: Region) -> Iterator[dict[str, str]]:
     for table, kind in _KINDS.items():
-        resources: Iterable[Resource] = world.seen(getattr(region, table))
+        resources: Iterable[Resource] = world.listed(getattr(region, table))
         for one in resources:
             for tag in listed(one.tags):
                 yield {**tag, "ResourceId": one.id, "ResourceType": kind}

@@ -115,7 +115,7 @@ def detach_volume(world: World, region: Region, asked: dict[str, Any]) -> dict[s
 
 def describe_volumes(world: World, region: Region, asked: dict[str, Any]) -> dict[str, Any]:
     ids = asked.get("VolumeIds", [])
-    volumes = [_find(world, region, one) for one in ids] if ids else world.seen(region.volumes)
+    volumes = [_find(world, region, one) for one in ids] if ids else world.listed(region.volumes)
     attributes = {
         "volume-id": lambda volume: volume.id,
         "status": lambda volume: _state(world, volume),
@@ -152,7 +152,7 @@ def _new(world: World, region: Region, *, zone: str, asked: dict[str, Any], tags
 
 def _delete(world: World, region: Region, volume: Volume, at_s: float) -> None:
     world.bill.stop(volume.id, at_s=at_s)
-    del region.volumes[volume.id]
+    world.remove(region.volumes, volume.id)
 
 
 def _check(mapping: dict[str, Any]) -> None:

@@ -40,6 +40,8 @@ class World:
         # Schedule and its time → what tests had skipped when it was set.
         self.skipped: dict[tuple[str, str], float] = {}
         self._regions: dict[str, Region] = {}
+        # What is no longer there: the table that had it, and when that was in real seconds.
+        self._gone: list[tuple[Mapping[str, Resource], Resource, float]] = []
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         self.settings = changed(self.settings, changes)
@@ -79,6 +81,17 @@ class World:
 
     def seen(self, resources: Mapping[str, Kind]) -> list[Kind]:
         return [one for one in resources.values() if self.visible(one)]
+
+    def remove(self, resources: dict[str, Kind], key: str) -> None:
+        gone = resources.pop(key)
+        if self.settings.gone_visible_s:
+            self._gone.append((resources, gone, self.clock.now().real_s))
+
+    def listed(self, resources: Mapping[str, Kind]) -> list[Any]:
+        """As describes show them that name none: what is seen, and for a while what is gone."""
+        since_s = self.clock.now().real_s - self.settings.gone_visible_s
+        gone = [one for table, one, at_s in self._gone if table is resources and at_s > since_s]
+        return [*self.seen(resources), *gone]
 
     def find(
         self, resources: Mapping[str, Kind], key: str, refusal: Callable[[str], Refusal]

@@ -10,7 +10,8 @@ from cloister.cluster.lifecycle import destroy, launch, open_cluster
 from cloister.cluster.listing import listing
 from cloister.cluster.state import state_folder
 from cloister.config.spec import ClusterSpec
-from cloister.errors import Busy, CloisterError, UsageError
+from cloister.errors import Busy, CloisterError, ProviderError, UsageError
+from cloister.plan.observed import Observed
 
 
 @pytest.fixture
@@ -158,3 +159,44 @@ def test_a_hundred_nodes_take_seconds(tmp_path):
         assert time.monotonic() - began < 20
     finally:
         assert len(destroy(name, state=tmp_path).removed) == 101
+
+
+class Shows:
+    """A provider that shows a cluster in so many looks, however often it is removed."""
+
+    def __init__(self, looks):
+        self.looks, self.removals = looks, 0
+
+    def observe(self, name, *, everywhere=False):
+        self.looks -= 1
+        left = ("key pair k",) if self.looks >= 0 else ()
+        return Observed(name=name, provider="local", leftovers=left)
+
+    def apply(self, plan, report):
+        self.removals += 1
+
+
+def destroyed(shows, tmp_path, monkeypatch):
+    """The receipt, or the error; and what was said and how long was waited on the way."""
+    said, waited = [], []
+    monkeypatch.setattr(lifecycle, "provider_of", lambda *_: shows)
+    monkeypatch.setattr(lifecycle.time, "sleep", waited.append)
+    try:
+        return destroy("shown", state=tmp_path, say=said.append), said, sum(waited)
+    except ProviderError as error:
+        return error, said, sum(waited)
+
+
+def test_what_is_shown_for_a_while_after_it_was_removed_is_removed_again(tmp_path, monkeypatch):
+    receipt, said, waited_s = destroyed(shows := Shows(3), tmp_path, monkeypatch)
+    assert (receipt.found, receipt.removed, receipt.left) == (("key pair k",), ("key pair k",), ())
+    assert shows.removals == 3
+    assert said == []
+    assert waited_s < 1
+
+
+def test_what_never_goes_is_told_and_fails(tmp_path, monkeypatch):
+    error, said, waited_s = destroyed(Shows(1000), tmp_path, monkeypatch)
+    assert error.message == "destroying cluster shown: still there: key pair k"
+    assert said[0] == "still there of shown: key pair k; removed again in 1 s"
+    assert 60 < waited_s < 120

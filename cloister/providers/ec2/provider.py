@@ -66,6 +66,7 @@ class Ec2Provider:
     # Cluster → where it was launched from elsewhere.
     _homes: dict[str, str | None] = dataclasses.field(default_factory=dict)
     _found_in: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    _removed: set[Thing] = dataclasses.field(default_factory=set)
 
     def observe(self, name: str, *, everywhere: bool = False) -> Observed:
         """In the regions that the configuration or the record names, or in all of the account.
@@ -115,7 +116,8 @@ class Ec2Provider:
         folder = cluster_folder(self.clusters, name)
         if plan.removes_cluster:
             aws = self._aws(self._spec_of(name))
-            end_cluster(aws, plan, self._all_regions_of(name), folder, report, self.sleep)
+            regions = self._all_regions_of(name)
+            end_cluster(aws, plan, regions, folder, self._removed, report, self.sleep)
             return
         aws, _, regions = self._known_of(name)
         if plan.removals:

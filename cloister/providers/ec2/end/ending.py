@@ -9,7 +9,7 @@ from pathlib import Path
 from cloister.errors import ProviderError
 from cloister.plan.actions import Plan, Remove
 from cloister.providers.ec2 import journal, swap
-from cloister.providers.ec2.api import Aws
+from cloister.providers.ec2.api import DENIED, Aws, AwsError
 from cloister.providers.ec2.end import removing
 from cloister.providers.ec2.lease.schedules import schedules
 from cloister.providers.ec2.observing import Instance, Thing, instances, things
@@ -20,6 +20,8 @@ from cloister.providers.removing import remove_tree
 # A group cannot go before everything that uses it, also what AWS does not show yet.
 _REMOVE_WITHIN_S = 600.0
 _FIRST_PAUSE_S, _PAUSE_S_MAX = 0.1, 5.0
+# What AWS shows for a moment after it is gone has no tags, so that a policy which asks for them denies it.
+_DENIED_WITHIN_S = 10.0
 
 Sleep = Callable[[float], None]
 
@@ -50,15 +52,23 @@ def end_instances(
 
 
 def end_cluster(
-    aws: Aws, plan: Plan, regions: Iterable[str], folder: Path, report: Report, sleep: Sleep
+    aws: Aws,
+    plan: Plan,
+    regions: Iterable[str],
+    folder: Path,
+    removed: set[Thing],
+    report: Report,
+    sleep: Sleep,
 ) -> None:
-    """In these regions: instances, then what they used; the files here go last."""
+    """In these regions: instances, then what they used; the files here go last.
+
+    removed: what this has removed before, although AWS may still have shown it.
+    """
     _announce(plan.removals, report)
     entries = journal.Journal(folder / journal.FILE)
     journalled = [intent.region for intent in entries.recent_intents]
-    _remove_everything(
-        aws, plan.cluster, list(dict.fromkeys([*regions, *journalled])), entries, report, sleep
-    )
+    everywhere = list(dict.fromkeys([*regions, *journalled]))
+    _remove_everything(aws, plan.cluster, everywhere, entries, removed, report, sleep)
     if folder.is_dir():
         for path in folder.iterdir():
             if path.name != "cluster.json":
@@ -80,11 +90,28 @@ def _remove_everything(
     name: str,
     regions: Sequence[str],
     entries: journal.Journal,
+    removed: set[Thing],
     report: Report,
     sleep: Sleep,
 ) -> None:
-    """Again and again, until nothing is seen and all that the journal tells of has been seen."""
-    seen, removed = removing.Seen(), set[Thing]()
+    """Again and again, until nothing that is seen is in use and all that the journal tells of has been seen.
+
+    Whether anything is left, or is shown late, the next look at the cluster tells.
+    """
+    seen = removing.Seen()
+    denied_at: float | None = None
+
+    def gone(thing: Thing) -> bool:
+        """False if something still uses it, or if it may only be shown."""
+        nonlocal denied_at
+        try:
+            return removing.remove(aws, thing, removed)
+        except AwsError as error:
+            denied_at = denied_at or time.monotonic()
+            if error.code not in DENIED or time.monotonic() > denied_at + _DENIED_WITHIN_S:
+                raise
+            return False
+
     if any(intent.action == swap.CREATE for intent in entries.recent_intents):
         # Those that are attached go with their instances, and would be missed later.
         seen.note((), things(aws, name, regions, attached=True))
@@ -94,12 +121,8 @@ def _remove_everything(
         ended = end_instances(aws, name, regions, None, _removed(report), sleep)
         rest = all_things(aws, name, regions, attached=True)
         seen.note(ended, rest)
-        left = [thing for thing in rest if not removing.remove(aws, thing, removed)]
-        if (
-            not left
-            and not all_things(aws, name, regions, attached=True)
-            and not seen.missing(entries.recent_intents)
-        ):
+        left = [thing for thing in rest if not gone(thing)]
+        if not left and not seen.missing(entries.recent_intents):
             return
         users = [f"{one} by {user}" for one in left for user in removing.foreign_users(aws, one)]
         if users or time.monotonic() > ends_at:

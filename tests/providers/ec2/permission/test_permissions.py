@@ -141,6 +141,21 @@ def test_the_policy_permits_a_clusters_life_and_every_part_of_it_is_used(
         assert {(sid, arn) for arn in statement["Resource"]} - touched <= NOT_TOUCHED
 
 
+def test_what_is_shown_after_it_was_removed_is_no_refusal(account: Account) -> None:
+    """AWS does not say of what is gone that it was cloister's; the policy permits nothing with it."""
+    account.launch(roles={"workers": 1})
+    account.cloud.set(gone_visible_s=1.0)
+    try:
+        receipt = account.destroy()
+        assert receipt.left == ()
+        assert f"key pair cloister-{account.name} (us-east-1)" in receipt.removed
+        refused = [call for call in account.cloud.calls() if call.error == "UnauthorizedOperation"]
+        assert {"DeleteKeyPair", "DeleteSecurityGroup"} <= {call.action for call in refused}
+        assert account.observe().leftovers == ()
+    finally:
+        account.cloud.set(gone_visible_s=0.0)
+
+
 def test_a_reply_that_is_lost_with_what_it_was_about_is_no_refusal(account: Account) -> None:
     """What is gone has no tags, so the repeated call is refused under a policy that asks for one."""
     account.launch(roles={"workers": 1})
