@@ -190,9 +190,12 @@ def test_completion_knows_commands_and_options(here: Caller) -> None:
     assert "plain,--accept-changed" in completed("cloister run --acc").split()
 
 
-def test_the_launcher_beside_the_package_works_from_anywhere(here: Caller) -> None:
+@pytest.mark.parametrize("program", [[ROOT / "cloister.py"], ["-m", "cloister"]])
+def test_without_its_script_it_is_started_from_anywhere(
+    here: Caller, program: list[str | Path]
+) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "cloister.py", "schema"],
+        [sys.executable, *program, "schema"],
         cwd=here.folder,
         env=here.environment,
         capture_output=True,

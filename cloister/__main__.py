@@ -1,0 +1,5 @@
+"""`python -m cloister COMMAND`, for a Python whose scripts are not on the PATH."""
+
+from cloister.cli import entry_point
+
+entry_point()
