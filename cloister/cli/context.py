@@ -129,10 +129,10 @@ class Context:
 
         return open_cluster(self.cluster_name(), state=self.state, spec=self.spec_if_unknown())
 
-    def spec_if_unknown(self) -> ClusterSpec | None:
+    def spec_if_unknown(self, provider: str | None = None) -> ClusterSpec | None:
         """The configured cluster, if another machine may have launched it: nothing here knows of it.
 
-        None where there is no configuration, or none without problems.
+        None where there is no configuration.  provider: where to look, which makes up for one with problems.
         """
         from cloister.cluster.lifecycle import is_known
         from cloister.errors import CloisterError
@@ -143,6 +143,8 @@ class Context:
         try:
             return self.configuration().cluster if self.files() else None
         except CloisterError:
+            if provider is None:
+                raise
             return None
 
     def results_folder(self, configuration: Configuration) -> Path:

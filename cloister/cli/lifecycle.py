@@ -91,7 +91,7 @@ def destroy(context: Context, servers: Path, provider: str | None) -> None:
     receipt = destroy_cluster(
         context.cluster_name(),
         state=context.state,
-        spec=context.spec_if_unknown(),
+        spec=context.spec_if_unknown(provider),
         provider=provider,
         wait_s=context.wait_s,
         report=_tell,

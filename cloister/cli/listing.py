@@ -12,7 +12,7 @@ from cloister.cli.context import Context
 from cloister.cli.lifecycle import provider_option
 from cloister.cli.options import config_options, json_option, with_context
 from cloister.cli.output import seconds_text, show, show_json
-from cloister.errors import PartlyDone
+from cloister.errors import CloisterError, PartlyDone
 
 if TYPE_CHECKING:
     from cloister.plan.listed import Listed, Unseen
@@ -30,10 +30,18 @@ def ls(context: Context, provider: str | None) -> None:
     Says as well what could not be looked at, and then ends with status 3.
     """
     from cloister.cluster.listing import listing
+    from cloister.plan.listed import unseen as unseen_cluster
 
-    found = listing(context.state, spec=context.spec_if_unknown(), provider=provider)
+    spec, gaps = None, []
+    try:
+        spec = context.spec_if_unknown(provider)
+    except CloisterError as error:
+        # Of those that are known here nothing is hidden by it.
+        gaps = [unseen_cluster(context.cluster_name() or "", "as configured", error)]
+    found = listing(context.state, spec=spec, provider=provider)
     clusters = [entry for entry in found.clusters if context.label in (None, entry.name)]
-    unseen = [entry for entry in found.unseen if context.label in (None, entry.name, "")]
+    missed = [*gaps, *found.unseen]
+    unseen = [entry for entry in missed if context.label in (None, entry.name, "")]
     if context.json:
         show_json([*map(_as_json, clusters), *map(_unseen_as_json, unseen)])
     elif not clusters and not unseen:

@@ -29,6 +29,7 @@ FILES = {
     "broken.yaml": "cluster: {name: [\n",
     "broken.json": '{"cluster": ',
     "broken.toml": "[cluster\n",
+    "imageless.yaml": "cluster: {name: good, provider: ec2, roles: {workers: 1}}\n",
     "typo.yaml": "clutser: {name: good}\n",
     "notes.txt": "hello",
 }
@@ -93,6 +94,8 @@ INVOCATIONS: dict[str, tuple[int, str]] = {
     "run-command true": (1, "there is no cluster"),
     "destroy": (1, "there is no cluster"),
     "destroy -l ../etc": (2, "is not a name of a cluster"),
+    "destroy -c imageless.yaml": (2, "imageless.yaml:1: cluster.roles.workers"),
+    "run-command -c imageless.yaml true": (2, "imageless.yaml:1: cluster.roles.workers"),
     "ls surplus": (2, "unexpected extra argument"),
     "init good.yaml": (2, "exists already"),
     "init no/such/folder/x.yaml": (1, "no/such/folder/x.yaml"),
@@ -117,6 +120,14 @@ def test_it_is_said_what_is_wrong_with(line: str, mistaken: Caller) -> None:
     assert "internal error" not in called.stderr
     assert called.stdout == ""
     assert not (mistaken.state / "clusters").exists(), "a mistake must not leave anything"
+
+
+def test_what_a_configuration_with_problems_keeps_from_being_seen_is_said(mistaken: Caller) -> None:
+    called = mistaken("ls", "-c", "imageless.yaml")
+    assert called.status == 3
+    assert "good (as configured): not seen: imageless.yaml:1: cluster.roles" in called.stdout
+    told = mistaken.ok("destroy", "-c", "imageless.yaml", "--provider", "local")
+    assert told.stdout == "good: nothing found, nothing left\n"
 
 
 def test_an_export_that_cannot_be_written_is_named(mistaken: Caller) -> None:
