@@ -62,12 +62,14 @@ if [ "$(cat .venv/lock 2>/dev/null || true)" != "$lock" ]; then
     rm -rf .venv
     "$python" -m venv .venv
     pip="-m pip install -q --disable-pip-version-check"
-    # uv takes seconds where pip takes minutes, but does not know pip's own settings (an index, a proxy).
+    # uv takes seconds where pip takes minutes; of pip's own settings it is told the index.
     sed -n '/^uv==/,/^[^ ]/{/^uv==/p;/^ /p}' requirements.lock >.venv/uv.lock
+    index=${PIP_INDEX_URL:-$(.venv/bin/python -m pip config get global.index-url 2>/dev/null || true)}
     # shellcheck disable=SC2086
     {
         .venv/bin/python $pip --require-hashes -r .venv/uv.lock &&
-            VIRTUAL_ENV="$PWD/.venv" .venv/bin/uv pip install -q --require-hashes -r requirements.lock ||
+            VIRTUAL_ENV="$PWD/.venv" UV_DEFAULT_INDEX="${index:-https://pypi.org/simple}" \
+                .venv/bin/uv pip install -q --require-hashes -r requirements.lock ||
             .venv/bin/python $pip --require-hashes -r requirements.lock
         .venv/bin/python $pip --no-deps --no-build-isolation -e .
     } >&2
