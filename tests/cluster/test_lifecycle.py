@@ -2,6 +2,7 @@ import json
 import secrets
 import threading
 import time
+import types
 
 import pytest
 
@@ -180,7 +181,8 @@ def destroyed(shows, tmp_path, monkeypatch):
     """The receipt, or the error; and what was said and how long was waited on the way."""
     said, waited = [], []
     monkeypatch.setattr(lifecycle, "provider_of", lambda *_: shows)
-    monkeypatch.setattr(lifecycle.time, "sleep", waited.append)
+    clock = types.SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
+    monkeypatch.setattr(lifecycle, "time", clock)
     try:
         return destroy("shown", state=tmp_path, say=said.append), said, sum(waited)
     except ProviderError as error:
