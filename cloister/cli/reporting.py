@@ -145,6 +145,7 @@ def report(context: Context, output: Path | None) -> None:
     if context.json:
         show_json(written)
     else:
-        show(
-            f"report: {written.report}\nfigures: {len(written.figures)} files in {written.report.parent}"
-        )
+        show(f"report: {written.report}")
+        for folder in sorted({path.parent for path in written.figures}):
+            here = sum(1 for path in written.figures if path.parent == folder)
+            show(f"figures: {here} files in {folder}")

@@ -39,7 +39,8 @@ def test_from_init_to_destroy(here: Caller) -> None:
     assert "12 complete, 0 failed" in here.ok("run").stdout
     table = here.ok("results").stdout
     assert re.search(r"^2 +100000 +3 +\d", table, re.MULTILINE), table
-    here.ok("report")
+    _, figures = here.ok("report").stdout.splitlines()
+    assert figures.startswith("figures: ") and figures.endswith("results/report/figures")
     assert (here.folder / "results/report/report.html").stat().st_size > 10_000
     assert "nothing left" in here.ok("destroy").stdout
     assert "no clusters" in here.ok("ls").stdout
